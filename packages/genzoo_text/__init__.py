@@ -1,0 +1,1 @@
+"""Text: characters, bytes or BPE tokens, and an autoregressive transformer over them."""
