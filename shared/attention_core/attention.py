@@ -140,9 +140,7 @@ class Attention(nn.Module):
             if (self.causal and not is_causal) or self.window is not None:
                 band = band_mask(queries, keys, causal=self.causal, window=self.window, device=q_bhtd.device)
                 mask = band if mask is None else mask & band
-        options = dict(
-            attn_mask=mask, is_causal=is_causal, scale=self.scale, enable_gqa=self.kv_heads != self.heads
-        )
+        options = dict(attn_mask=mask, is_causal=is_causal, scale=self.scale, enable_gqa=self.kv_heads != self.heads)
         if q_bhtd.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # In bfloat16 the backward pass of the CPU's kernel is up to five times slower than in float32.
             with torch.autocast("cpu", enabled=False):

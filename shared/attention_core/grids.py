@@ -32,7 +32,9 @@ class Patches(nn.Module):
     def grid(self, shape: Sequence[int]) -> tuple[int, ...]:
         """How many patches lie along each axis of a grid of this shape; ValueError where they do not fit."""
         if len(shape) != len(self.size) or any(n % p for n, p in zip(shape, self.size, strict=True)):
-            raise ValueError(f"a grid of shape {tuple(shape)} cannot be cut into patches of {self.size}: pad or crop it")
+            raise ValueError(
+                f"a grid of shape {tuple(shape)} cannot be cut into patches of {self.size}: pad or crop it"
+            )
         return tuple(n // p for n, p in zip(shape, self.size, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:

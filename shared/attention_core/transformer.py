@@ -16,8 +16,8 @@ from attention_core.positions import Rotary
 class TokenTransformer(nn.Module):
     """A causal transformer over tokens: tokens [B, T] in, logits of the next token [B, T, V] out.
 
-    Rotary positions, query/key norm, squared ReLU, short convolutions before both branches of each block, no biases,
-    logits softly capped.
+    Rotary positions, query/key norm, squared ReLU, short convolutions before both branches of each block, the
+    embedding mixed in again before each block by learned factors, no biases, logits softly capped.
 
     vocab: number of tokens V. The input may also hold the token V, which stands for the start of a sequence.
     dim, depth, heads, kv_heads: width C, number of blocks, query heads, key/value heads.
@@ -63,6 +63,7 @@ class TokenTransformer(nn.Module):
                 out_bias=False,
             )
             self.blocks.append(Block(attention, FeedForward(dim, round(expand * dim)), taps=taps, dropout=dropout))
+        self.mix_i2 = nn.Parameter(torch.tensor([[1.0, 0.0]]).repeat(depth, 1))
         self.rotary = Rotary(self.blocks[0].attention.head_dim)
         self.to_logits = nn.Linear(dim, vocab, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.8)
@@ -88,8 +89,9 @@ class TokenTransformer(nn.Module):
         x = self.embedding(tokens)
         if cond is not None:
             x = x + (cond if cond.ndim == 3 else cond[:, None])
-        x = nn.functional.dropout(layer_norm(x), self.dropout, self.training)
+        x = first = nn.functional.dropout(layer_norm(x), self.dropout, self.training)
         for i, block in enumerate(self.blocks):
+            x = self.mix_i2[i, 0] * x + self.mix_i2[i, 1] * first
             x = block(x, rotation=rotation, cache=None if cache is None else cache[i])
         if last:
             x = x[:, -1:]

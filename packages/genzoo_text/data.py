@@ -1,0 +1,195 @@
+"""Text as examples for a model, and samples as text.
+
+Legend: B batch, n samples, T tokens (the context).
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Data, Spec
+from genzoo.draws import in_epochs, numpy_generator
+from genzoo.errors import UserError
+from genzoo_text import metrics, sources
+from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
+
+
+class TextData(Data):
+    """Windows of one long text. An example is `context` tokens; its condition `prefix` is the token before them.
+
+    path: builtin, shakespeare, text8, hf://NAME, or a txt, md or jsonl file, or a folder of such files.
+    tokenizer: char, byte or bpe; vocab_size: number of bpe pieces.
+    context: tokens T of an example.
+    val_fraction: the last part of the text, kept for validation.
+    column: the text field of jsonl files and Hugging Face sets.
+    stride: step between windows in `sweep`, default context // 2: each token is scored once, with at least
+        context - stride tokens before it.
+    seed: of the order of the examples. An epoch goes through all windows once, cut from a random first offset.
+    """
+
+    unit = "character"
+
+    def __init__(
+        self,
+        *,
+        path: str = "builtin",
+        tokenizer: Literal["char", "byte", "bpe"] = "char",
+        vocab_size: int = 1024,
+        context: int = 256,
+        val_fraction: float = 0.1,
+        column: str = "text",
+        stride: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if context < 2:
+            raise UserError(f"data.context must be at least 2, not {context}")
+        if not 0 < val_fraction < 1:
+            raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
+        if stride is not None and not 1 <= stride <= context:
+            raise UserError(f"data.stride must lie between 1 and the context of {context}, not {stride}")
+        self.path, self.column, self.seed = path, column, seed
+        self.kind, self.vocab_size = tokenizer, vocab_size
+        self.context, self.val_fraction, self.stride = context, val_fraction, stride or max(1, context // 2)
+        self.tokenizer: Tokenizer | None = None
+        self.text: dict[str, str] = {}
+        self.tokens: dict[str, Tensor] = {}
+        self._prompt = ""
+
+    def prepare(self) -> None:
+        text = sources.read(self.path, self.column)
+        cut = int(len(text) * (1 - self.val_fraction))
+        self.text = {"train": text[:cut], "val": text[cut:]}
+        if self.tokenizer is None:
+            self.tokenizer = fit_tokenizer(self.kind, text, self.vocab_size)
+        small = np.uint16 if self.tokenizer.vocab <= 1 << 16 else np.int32
+        for split, part in self.text.items():
+            tokens = torch.from_numpy(self.tokenizer.encode(part).astype(small))
+            if len(tokens) < self.context + 1:
+                raise UserError(
+                    f"data.path={self.path}: the {split} part has {len(tokens)} tokens, too few for a context of "
+                    f"{self.context}: give more text, a smaller data.context, or another data.val_fraction"
+                )
+            self.tokens[split] = tokens
+
+    @property
+    def spec(self) -> Spec:
+        assert self.tokenizer is not None, "prepare() or load_state_dict() comes first"
+        return Spec(shape=(self.context,), vocab=self.tokenizer.vocab, context={"prefix": (-1,)})
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        tokens = self.tokens[split]
+        last_start = len(tokens) - 1 - self.context
+        windows = max(1, (last_start + 1) // self.context)
+        starts = []
+        for row in rows if rows is not None else range(size):
+            epoch, window = in_epochs(step * size + row, windows, self.seed, split)
+            offset = numpy_generator("offset", self.seed, split, epoch).integers(min(self.context, last_start + 1))
+            starts.append(min(last_start, int(offset) + window * self.context))
+        index_bt = torch.tensor(starts)[:, None] + torch.arange(self.context + 1)
+        picked_bt = tokens[index_bt].long()
+        return Batch(picked_bt[:, 1:], {"prefix": picked_bt[:, :1]})
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        tokens, stride = self._split(split).long(), self.stride
+        total, before = len(tokens) - 1, self.context - stride + 1
+        first = min(self.context, total)
+        yield Batch(tokens[None, 1 : first + 1], {"prefix": tokens[None, :1]})
+        starts = list(range(first + 1, total + 1, stride))  # of the tokens to score
+        whole = [s for s in starts if s + stride <= total + 1]
+        for i in range(0, len(whole), size):
+            index = torch.tensor(whole[i : i + size])[:, None] + torch.arange(-before, stride)
+            yield Batch(tokens[index[:, before:]], {"prefix": tokens[index[:, :before]]})
+        if len(whole) < len(starts):
+            s = starts[-1]
+            yield Batch(tokens[None, s:], {"prefix": tokens[None, s - before : s]})
+
+    def units(self, split: str) -> int:
+        """Characters after the first token."""
+        return len(self.text[split]) - len(self._decode(self._split(split)[:1]))
+
+    def condition(
+        self, n: int, *, prompt: str = "", stop: list[str] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """prompt: the text to go on from; stop: strings at which a sample ends (they are its last characters)."""
+        self._prompt = prompt
+        if any(not s for s in stop or []):
+            raise UserError("stop holds an empty string: leave it out")
+        prefix = torch.from_numpy(self.tokenizer.encode(prompt or self._beginning()))
+        more = {"stop": lambda tokens: self._stopped(tokens, stop)} if stop else {}
+        return {"prefix": prefix.expand(n, -1)}, more
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        file = path.with_suffix(".txt")
+        file.write_text(self.describe(x), encoding="utf-8")
+        return file
+
+    def describe(self, x: Tensor) -> str:
+        return self._prompt + self._decode(x)
+
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+        """Writes each token's text as soon as it is whole characters; a new line at the end."""
+        tokens: list[int] = []
+        shown = 0
+        out.write(self._prompt.encode())
+        for chunk in chunks:
+            tokens.append(int(chunk[0]))
+            text = self._decode(tokens)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                out.write(text[shown:].encode())
+                out.flush()
+                shown = len(text)
+        out.write(self._decode(tokens)[shown:].encode() + b"\n")
+        out.flush()
+
+    def metrics(self, samples: Tensor, split: str, *, ngrams: list[int] | None = None) -> dict[str, Any]:
+        """distinct-1..4, and the share of word n-grams copied from the training text, of the samples and, as a floor,
+        of as much real text of the split."""
+        texts = [self._decode(x) for x in samples]
+        length = max(1, sum(map(len, texts)) // len(texts))
+        real = self.text[split]
+        places = np.linspace(0, max(0, len(real) - length), len(texts)).astype(int)
+        reals = [real[p : p + length] for p in places]
+        scores: dict[str, Any] = {}
+        for n in (1, 2, 3, 4):
+            scores[f"distinct_{n}"] = metrics.distinct(texts, n)
+            scores[f"distinct_{n}_real"] = metrics.distinct(reals, n)
+        for n in ngrams or [4, 8]:
+            known = metrics.word_ngrams(self.text["train"], n)
+            scores[f"copied_{n}_words"] = metrics.copied(texts, known, n)
+            scores[f"copied_{n}_words_real"] = metrics.copied(reals, known, n)
+        return scores
+
+    def fingerprint(self, split: str) -> str:
+        return hashlib.sha256(self.text[split].encode("utf-8", "surrogatepass")).hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tokenizer = load_tokenizer(state["tokenizer"])
+
+    def _split(self, split: str) -> Tensor:
+        if split not in self.tokens:
+            raise UserError(f"split is train or val for text, not {split!r}")
+        return self.tokens[split]
+
+    def _decode(self, tokens: Any) -> str:
+        return self.tokenizer.decode(t for t in map(int, tokens) if t >= 0)
+
+    def _beginning(self) -> str:
+        """What a text without a prompt goes on from: a new line, or the first character there is."""
+        try:
+            self.tokenizer.encode("\n")
+        except UserError:
+            return self.tokenizer.decode([0])
+        return "\n"
+
+    def _stopped(self, tokens: Tensor, stop: list[str]) -> Tensor:
+        reach = max(len(s.encode()) for s in stop)  # no string spans more tokens than it has bytes
+        tails = [self._decode(row) for row in tokens[:, -reach:]]
+        return torch.tensor([any(s in tail for s in stop) for tail in tails], device=tokens.device)

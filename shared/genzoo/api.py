@@ -1,0 +1,246 @@
+"""The verbs in Python: `train`, `sample`, `evaluate`, `load`.
+
+>>> import genzoo
+>>> run = genzoo.train("text_smoke", ["out=/tmp/example"])              # doctest: +SKIP
+>>> genzoo.load(run).sample(4, prompt="The ")                           # doctest: +SKIP
+"""
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from genzoo import checkpoint
+from genzoo.config import build, check_type, compose_config, did_you_mean, plain
+from genzoo.contract import Data, GenerativeModel, Spec
+from genzoo.draws import seed_of, torch_generator
+from genzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass
+class Trained:
+    """A model with its data's words for it, ready to sample; made by `load`."""
+
+    model: GenerativeModel
+    data: Data
+    config: dict[str, Any]
+    step: int
+    path: Path
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def sample(self, n: int = 1, *, seed: int = 0, **options: Any) -> Tensor:
+        """n examples [n, *shape] in model space. Options are those of `genzoo sample`: the data's words (`prompt`,
+        `label`) and the sampler's (`temperature`, `steps`); the preset's `sampling` gives their defaults."""
+        cond, more = self._request(n, options)
+        with torch.inference_mode():
+            return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
+
+    def stream(self, *, seed: int = 0, **options: Any) -> Iterator[Tensor]:
+        """One example in pieces along its first axis, while it is being made."""
+        if not hasattr(self.model, "stream"):
+            raise UserError("this model makes its samples in one piece: leave stream out")
+        cond, more = self._request(1, options)
+        return self.model.stream(1, cond, torch_generator("sample", seed, device=self.device), **more)
+
+    def write(self, samples: Tensor, folder: str | Path) -> list[Path]:
+        """Writes each sample as a file that other programs open, and a preview of all where the data draws one."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [self.data.write(x, folder / f"{i:03d}") for i, x in enumerate(samples.cpu())]
+        preview = self.data.preview(samples.cpu(), folder / "preview")
+        return files + ([preview] if preview else [])
+
+    def _request(self, n: int, options: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
+        cond, extra = self.data.condition(n, **words)
+        return {name: value.to(self.device) for name, value in cond.items()}, {**more, **extra}
+
+
+def split_options(model: GenerativeModel, data: Data, options: Mapping[str, Any]) -> tuple[dict, dict]:
+    """Sorts sampling options into those of `data.condition` and those of `model.sample`, and checks their types."""
+    owners = [keywords(data.condition), keywords(model.sample)]
+    found: tuple[dict, dict] = ({}, {})
+    for key, value in options.items():
+        for owner, mine in zip(owners, found, strict=True):
+            if key in owner:
+                check_type(value, owner[key], key)
+                mine[key] = value
+                break
+        else:
+            known = [*owners[0], *owners[1]]
+            raise UserError(f"unknown option {key}{did_you_mean(key, known)}; there are: {', '.join(known)}")
+    return found
+
+
+def keywords(method: Any) -> dict[str, Any]:
+    """Keyword-only arguments of a method with their annotations."""
+    parameters = inspect.signature(method).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -> Trained:
+    """The model of a run folder, a checkpoint folder or a lone model.safetensors, ready to sample.
+
+    trust: packages besides genzoo whose classes the checkpoint's configuration may name.
+    """
+    found = checkpoint.load(path)
+    data = build(found.config["data"], "data", allow=trust)
+    data.load_state_dict(found.data_state)
+    model = build_model(found.config, found.spec, trust)
+    model.load_state_dict(found.weights)
+    model.requires_grad_(False).eval().to(pick_device(device))
+    return Trained(model, data, found.config, found.step, found.path)
+
+
+def pick_device(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def build_model(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] = ()) -> GenerativeModel:
+    """The model that `config.model` describes for this spec. Its first weights come from trainer.seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("weights", config["trainer"]["seed"]))
+        return build(config["model"], "model", spec, allow=trust)
+
+
+def train(preset: str, overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
+    """`genzoo train PRESET key=value …`; returns the run folder."""
+    return train_config(compose_config("train", [f"preset={preset}", *overrides], config_dir=config_dir), overrides)
+
+
+def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
+    """Trains what a composed configuration describes."""
+    from accelerate import PartialState  # training alone needs it
+    from omegaconf import OmegaConf
+
+    from genzoo.progress import TrainingProgress
+    from genzoo.run import CsvLog, RunFolder
+    from genzoo.trainer import Hooks, State, fit
+
+    run = RunFolder(config.out)
+    settings, trust = plain(config), plain(config).pop("trust")
+    if config.resume:
+        begun = run.config()
+        settings = resumed_config(begun, overrides)
+    resume_from = run.last_checkpoint() if config.resume else None
+    options = build(settings["trainer"], "trainer", allow=trust)
+    processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
+    data = build(settings["data"], "data", allow=trust)
+    objective = build(settings["objective"], "objective", allow=trust)
+    weights = state = None
+    if resume_from is not None:
+        found = checkpoint.load(resume_from)
+        state, weights = checkpoint.load_train_state(resume_from), found.weights
+        data.load_state_dict(found.data_state)
+    elif settings["init"]:
+        found = checkpoint.load(settings["init"])
+        data.load_state_dict(found.data_state)
+    with processes.main_process_first():
+        data.prepare()
+    model = build_model(settings, data.spec, trust)
+    if resume_from is None and settings["init"]:
+        load_weights(model, found)
+    first = state["step"] if state else 0
+    yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
+    main = processes.is_main_process
+    if main and not config.resume:
+        run.start(yaml)
+    elif main:
+        checkpoint.replace_text(run.path / "config.yaml", yaml)
+    loggers = []
+    if main:
+        loggers.append(CsvLog(run.path / "log.csv", from_step=first))
+        if settings["logger"]:
+            loggers.append(build(settings["logger"], "logger", allow=trust))
+    trained = Trained(model, data, settings, first, run.path)
+
+    with TrainingProgress(options.steps, first=first, quiet=not main) as progress:
+
+        def log(step: int, split: str, numbers: Mapping[str, float]) -> None:
+            for logger in loggers:
+                logger(step, split, numbers)
+
+        def save(now: State, is_best: bool) -> None:
+            run.save(
+                f"step_{now.step:06d}",
+                is_best=is_best,
+                keep=options.keep,
+                step=now.step,
+                weights=now.averaged.state_dict(),
+                config=settings,
+                config_yaml=yaml,
+                spec=data.spec,
+                data_state=data.state_dict(),
+                train_state=now.state_dict(),
+            )
+
+        def validated(step: int, averaged: GenerativeModel) -> None:
+            if not settings["samples"]:
+                return
+            trained.model = averaged.eval()
+            made = trained.sample(settings["samples"], seed=0)
+            averaged.train()
+            trained.write(made, run.samples / f"step_{step:06d}")
+            words = data.describe(made[0].cpu())
+            if words:
+                progress.say(f"\n--- sample at step {step} ---\n{words}\n---")
+
+        parameters = sum(p.numel() for p in model.parameters())
+        progress.say(
+            f"{parameters:,} parameters, {options.steps} steps of {options.batch_size} examples "
+            f"{tuple(data.spec.shape)}, run folder {run.path}"
+            + (f", resumed at step {first}" if resume_from is not None else "")
+        )
+        began = time.perf_counter()
+        hooks = Hooks(log=log, save=save, validated=validated, progress=progress.update)
+        resume = (state, weights) if state else None
+        final = fit(model, data, objective, options, hooks=hooks, resume=resume)
+        if main and final.step > first:
+            progress.say(f"done in {time.perf_counter() - began:.0f} s: {run.path}/checkpoints/last")
+    if main:
+        run.write_metrics({"steps": final.step, "best_val_loss": final.best, "parameters": parameters})
+    return run.path
+
+
+def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a run that goes on: as it was begun, with the changes that this command line names.
+
+    What shapes the weights or the data may not change."""
+    from omegaconf import OmegaConf
+
+    words = [o for o in overrides if not o.startswith(("resume=", "out=", "preset="))]
+    fixed = [o for o in words if o.startswith(("model", "data.", "data=", "objective", "trainer.seed"))]
+    if fixed:
+        raise UserError(f"{fixed[0]} cannot change in a resumed run: start a new one (out=…, init={begun['out']})")
+    merged = OmegaConf.merge(OmegaConf.create(dict(begun)), OmegaConf.from_dotlist(words))
+    return plain(merged)
+
+
+def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint) -> None:
+    try:
+        model.load_state_dict(found.weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"init={found.path} does not fit this model ({str(error).splitlines()[-1].strip()}): "
+            "give the same model options as it was trained with"
+        ) from error
+
+
+def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """`genzoo evaluate`: the scores of a checkpoint, each with its protocol."""
+    from genzoo.evaluate import evaluate_config, evaluation_config
+
+    return evaluate_config(evaluation_config([f"checkpoint={path}", *overrides]))

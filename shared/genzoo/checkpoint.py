@@ -1,0 +1,175 @@
+"""Checkpoints: written whole or not at all, read without unpickling.
+
+step_000500/
+    model.safetensors   the weights to sample with; config, spec and data state in its metadata, so it loads alone
+    config.yaml         the resolved configuration, to read
+    data.json           spec and what was fitted to the data, to read
+    state.pt            optimizers, raw weights, counters: only for resuming
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+from genzoo.contract import Spec
+from genzoo.errors import UserError
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model.safetensors holds. config: plain values; weights: by name, on the CPU."""
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    spec: Spec
+    data_state: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+
+
+def save(
+    folder: Path,
+    *,
+    step: int,
+    weights: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    config_yaml: str,
+    spec: Spec,
+    data_state: Mapping[str, Any],
+    train_state: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a checkpoint folder. It appears under its name only when every byte is on the disk."""
+    about = {"spec": spec.to_dict(), "data_state": dict(data_state)}
+    metadata = {
+        "format": FORMAT,
+        "step": str(step),
+        "config": json.dumps(config),
+        **{key: json.dumps(value) for key, value in about.items()},
+    }
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    unfinished = folder.with_name(f".unfinished-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write_bytes(unfinished / "model.safetensors", to_safetensors(tensors, metadata))
+    write_bytes(unfinished / "config.yaml", config_yaml.encode())
+    write_bytes(unfinished / "data.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
+    if train_state is not None:
+        with open(unfinished / "state.pt", "wb") as file:
+            torch.save(dict(train_state), file)
+            flush(file)
+    flush_folder(unfinished)
+    os.rename(unfinished, folder)
+    flush_folder(folder.parent)
+
+
+def point(link: Path, target: str) -> None:
+    """Makes `link` a symbolic link to `target` beside it, at once: there is never a moment without one."""
+    fresh = link.with_name(f".unfinished-{link.name}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    os.replace(fresh, link)
+
+
+def resolve(path: str | Path) -> Path:
+    """The model.safetensors that a person means: a run (its best checkpoint, else its last), a checkpoint, a file."""
+    path = Path(path)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise UserError(
+                f"checkpoint={path} is no .safetensors file: name a run folder, a checkpoint or such a file"
+            )
+        return path
+    for place in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        if (place / "model.safetensors").is_file():
+            return place / "model.safetensors"
+    if not path.exists():
+        raise UserError(f"no checkpoint at {path}: train one first (genzoo train PRESET), or correct checkpoint=")
+    raise UserError(f"{path} holds no checkpoint: name a run folder, a checkpoint folder or a .safetensors file")
+
+
+def run_of(weights: Path) -> Path | None:
+    """The run folder that a model.safetensors lies in, or None for a lone one."""
+    run = weights.resolve().parent.parent.parent
+    return run if (run / "config.yaml").is_file() and (run / "checkpoints").is_dir() else None
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint; UserError where there is none or it is damaged."""
+    file = resolve(path)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is damaged or cut short ({error}): use another checkpoint") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{file} was not written by this genzoo (format {metadata.get('format')}, known: {FORMAT})")
+    return Checkpoint(
+        path=file,
+        step=int(metadata["step"]),
+        config=json.loads(metadata["config"]),
+        spec=Spec.from_dict(json.loads(metadata["spec"])),
+        data_state=json.loads(metadata["data_state"]),
+        weights=weights,
+    )
+
+
+def load_train_state(folder: Path) -> dict[str, Any]:
+    """The state.pt of a checkpoint folder: tensors and plain values."""
+    file = folder / "state.pt"
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{file} is missing or damaged ({error}): resume from another run folder") from error
+
+
+def steps_saved(checkpoints: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    whole = [p for p in checkpoints.glob("step_*") if (p / "model.safetensors").is_file()]
+    return sorted(whole, key=lambda p: int(p.name.removeprefix("step_")))
+
+
+def forget_old(checkpoints: Path, keep: int) -> None:
+    """Deletes all but the last `keep` checkpoints and the best one."""
+    best = (checkpoints / "best").resolve()
+    for old in steps_saved(checkpoints)[:-keep]:
+        if old.resolve() != best:
+            shutil.rmtree(old)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file and waits until it is on the disk."""
+    with open(path, "wb") as file:
+        file.write(content)
+        flush(file)
+
+
+def replace_text(path: Path, content: str) -> None:
+    """Writes a text file in one piece: a reader sees the old one or the new one."""
+    fresh = path.with_name(f".unfinished-{path.name}")
+    write_bytes(fresh, content.encode())
+    os.replace(fresh, path)
+
+
+def flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,213 @@
+"""The command line: `genzoo VERB PRESET key=value …`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HELP = """genzoo: train and sample small generative models of your own data
+
+  genzoo train    PRESET key=value …        learn; the run goes to runs/PRESET (out=…)
+  genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
+  genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
+  genzoo list                               all presets
+  genzoo demo                               a minute of training on text, then samples
+
+  --help              this text; after a verb, what that verb takes
+  --cfg job           print the composed configuration and stop
+  -m                  run every combination of key=a,b
+  --config-dir DIR    look for your own presets in DIR/preset/*.yaml too
+
+Start with: genzoo train text
+"""
+
+VERBS = ("train", "sample", "evaluate", "list", "demo")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Exits with status 2 and one line on standard error for what the user can mend."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if words[0] == "--version":
+        from genzoo import __version__
+
+        print(__version__)
+        return
+    from genzoo.errors import UserError
+
+    try:
+        dispatch(words)
+    except UserError as error:
+        if os.environ.get("GENZOO_DEBUG"):
+            raise
+        fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            print(f"stopped at step {interrupt.args[0]} and saved; go on with resume=true", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def fail(message: str) -> None:
+    print(f"genzoo: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def dispatch(words: Sequence[str]) -> None:
+    """Parses the words and runs the verb."""
+    from genzoo.errors import UserError
+
+    verb, rest = words[0], list(words[1:])
+    if verb not in VERBS:
+        from genzoo.config import did_you_mean
+
+        raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, VERBS)}; there are: {', '.join(VERBS)}")
+    if verb == "list":
+        return list_presets(rest)
+    if verb == "demo":
+        return demo(rest)
+    show = many = False
+    config_dir, preset, overrides = None, None, []
+    while rest:
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
+            return verb_help(verb)
+        if word == "--cfg":
+            show = True
+            if rest and rest[0] in ("job", "all", "hydra"):
+                rest.pop(0)
+        elif word in ("-m", "--multirun"):
+            many = True
+        elif word == "--config-dir":
+            if not rest:
+                raise UserError("--config-dir needs a folder")
+            config_dir = rest.pop(0)
+            if not Path(config_dir).is_dir():
+                raise UserError(f"--config-dir {config_dir}: there is no such folder")
+        elif word.startswith("-"):
+            raise UserError(f"unknown option {word}; see genzoo {verb} --help")
+        elif "=" in word:
+            overrides.append(word)
+        elif preset is None and not overrides:
+            preset = word
+        else:
+            raise UserError(
+                f"{word!r} is no key=value; the preset's name comes first: genzoo {verb} PRESET key=value …"
+            )
+    if verb == "train":
+        overrides = [f"preset={preset}", *overrides] if preset else overrides
+    elif not any(o.startswith("checkpoint=") for o in overrides):
+        overrides.append(f"checkpoint=runs/{preset or 'text'}")
+    runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate}[verb]
+    if not many:
+        return runner(overrides, config_dir, show)
+    from genzoo.config import sweep
+
+    combinations = sweep(overrides)
+    for i, combination in enumerate(combinations):
+        if verb == "train" and not any(o.startswith("out=") for o in combination):
+            combination = [*combination, f"out=multirun/{i:03d}"]
+        print(f"[{i + 1}/{len(combinations)}] {' '.join(combination)}")
+        runner(combination, config_dir, show)
+
+
+def run_train(overrides: list[str], config_dir: str | None, show: bool) -> None:
+    from genzoo.config import compose_config
+
+    config = compose_config("train", overrides, config_dir=config_dir)
+    if show:
+        return print_config(config)
+    from genzoo.api import train_config
+
+    out = train_config(config, overrides)
+    print(f"now: genzoo sample checkpoint={out}")
+
+
+def run_sample(overrides: list[str], config_dir: str | None, show: bool) -> None:
+    from genzoo.sample import sample_config, sampling_config
+
+    config = sampling_config(overrides, config_dir=config_dir)
+    if show:
+        return print_config(config)
+    sample_config(config)
+
+
+def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> None:
+    from genzoo.evaluate import evaluate_config, evaluation_config
+
+    config = evaluation_config(overrides, config_dir=config_dir)
+    if show:
+        return print_config(config)
+    report = evaluate_config(config)
+    width = max(map(len, report))
+    for key, value in report.items():
+        if key != "protocol":
+            print(f"{key:{width}}  {value:.4f}" if isinstance(value, float) else f"{key:{width}}  {value}")
+    protocol = report["protocol"]
+    print(f"(step {protocol['step']}, split {protocol['split']}, n {protocol['n']}, seed {protocol['seed']})")
+
+
+def print_config(config: object) -> None:
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(config), end="")
+
+
+def verb_help(verb: str) -> None:
+    """The verb's own configuration file, which comments every key."""
+    from genzoo.config import config_folder
+
+    print(f"genzoo {verb} PRESET key=value …\n\nKeys (genzoo {verb} PRESET --cfg job shows all of them with values):\n")
+    for line in (config_folder() / f"{verb}.yaml").read_text().splitlines():
+        print(f"  {line}")
+
+
+def list_presets(rest: Sequence[str]) -> None:
+    """Name and first comment line of every preset."""
+    from genzoo.config import config_folder, presets
+    from genzoo.errors import UserError
+
+    config_dir = None
+    if rest:
+        if rest[0] != "--config-dir" or len(rest) != 2:
+            raise UserError("genzoo list takes nothing but --config-dir DIR")
+        config_dir = rest[1]
+    names = presets(config_dir)
+    width = max(map(len, names))
+    for name in names:
+        file = config_folder() / "preset" / f"{name}.yaml"
+        if not file.is_file() and config_dir:
+            file = Path(config_dir) / "preset" / f"{name}.yaml"
+        comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
+        comments = [line for line in comments if not line.startswith("@")]
+        print(f"{name:{width}}  {comments[0] if comments else ''}")
+
+
+def demo(rest: Sequence[str]) -> None:
+    """Trains the text model on the embedded text for about a minute, then samples from it."""
+    import tempfile
+
+    from genzoo.errors import UserError
+
+    if rest:
+        raise UserError("genzoo demo takes no words; to choose, use genzoo train and genzoo sample")
+    out = Path("runs") / "demo"
+    if out.exists():
+        out = Path(tempfile.mkdtemp(prefix="demo-", dir=out.parent)) / "run"
+    run_train(["preset=text_demo", f"out={out}"], None, False)
+    print()
+    run_sample([f"checkpoint={out}", "prompt=The ", "stream=true"], None, False)
+    print(
+        f"""
+That was written by a model that did not exist two minutes ago. Next:
+
+  genzoo sample checkpoint={out} prompt="A list is" temperature=0.6
+  genzoo train text                         the same on the whole recipe, about ten minutes
+  genzoo train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
+  genzoo list                               what else there is
+"""
+    )

@@ -1,0 +1,190 @@
+"""The whole contract between data, models, objectives and the trainer. READ ME FIRST.
+
+    Data --batch--> Objective --loss--> GenerativeModel          (training)
+    GenerativeModel --sample--> Data --write--> files            (sampling)
+
+A new modality is one class of `Data` (and a network where none fits); a new objective is one class of `Objective`.
+Each works with all of the other.
+
+Legend: B examples of a batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one example looks like to a model. Plain values, made by the data, saved with the weights.
+
+    shape: of one example in model space, without the batch axis.
+    vocab: number of tokens where x holds tokens (int64), 0 where it is continuous (float32).
+    classes: number of labels, 0 where there are none.
+    context: shapes of further conditions by name, without the batch axis; -1 for an axis of any length.
+    """
+
+    shape: tuple[int, ...]
+    vocab: int = 0
+    classes: int = 0
+    context: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Spec":
+        context = {name: tuple(shape) for name, shape in values.get("context", {}).items()}
+        return cls(tuple(values["shape"]), values.get("vocab", 0), values.get("classes", 0), context)
+
+
+@dataclass
+class Batch:
+    """x: [B, *shape]; cond: named tensors [B, ...], such as `label` [B] (int64) or `prefix` [B, P] (tokens before x)."""
+
+    x: Tensor
+    cond: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.cond.items():
+            assert len(value) == len(self.x), f"condition {name!r} has {len(value)} rows, x has {len(self.x)}"
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        return Batch(self.x[rows], {name: value[rows] for name, value in self.cond.items()})
+
+    def to(self, device: torch.device | str) -> "Batch":
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.cond.items()}
+        return Batch(self.x.to(device, non_blocking=True), moved)
+
+
+class Loss(NamedTuple):
+    """value: [B], one number an example, because objectives reweight them.
+
+    x_hat: the model's present estimate of the clean data [B, *shape], where it has one; penalties act on it.
+    logs: further numbers to write down, each a scalar tensor.
+    """
+
+    value: Tensor
+    x_hat: Tensor | None = None
+    logs: Mapping[str, Tensor] = {}
+
+
+class Data(ABC):
+    """Where examples come from, and what becomes of samples.
+
+    A constructor opens no file. `prepare` does, and fits what must be fitted (vocabulary, mean and std, sample rate);
+    that is `state_dict`, plain values that travel in the checkpoint, so that sampling never needs the training data.
+    """
+
+    unit: str = "element"
+    """What a likelihood is counted in: "character", "sample", "bit" ..."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Finds and checks the files, fits the state where it is not loaded yet, reads what is needed to train."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Known after `prepare` or `load_state_dict`."""
+
+    @abstractmethod
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        """Some rows of the batch of `size` examples at `step`; all of them by default.
+
+        A pure function of (the data's seed, split, step, size, row): resuming needs no loader state, and any number of
+        processes, each making its own rows, sees the same whole batch.
+        """
+
+    @abstractmethod
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        """Every example of a split once, in a fixed order, in batches of at most `size`: for scores."""
+
+    def units(self, split: str) -> int:
+        """How many `unit`s one `sweep` of the split scores."""
+        return sum(batch.x.numel() for batch in self.sweep(split, 64))
+
+    def condition(self, n: int, **words: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A person's wishes (`prompt=`, `label=`, `context=clip.mp4`) as conditions for n samples, [n, ...] each, and
+        as further options of `GenerativeModel.sample`. Its keyword arguments are keys of `genzoo sample`."""
+        assert not words, f"no such wish: {words}"
+        return {}, {}
+
+    @abstractmethod
+    def write(self, x: Tensor, path: Path) -> Path:
+        """Writes one example [*shape] as a file that other programs open; path has no suffix yet. Returns the file."""
+
+    def preview(self, samples: Tensor, path: Path) -> Path | None:
+        """Draws several examples into one picture; path has no suffix yet."""
+        return None
+
+    def describe(self, x: Tensor) -> str:
+        """One example as a few words for a terminal, "" where words do not serve."""
+        return ""
+
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+        """Writes one example to a terminal or a pipe while it is being made, from pieces along its first axis."""
+        raise NotImplementedError
+
+    def metrics(self, samples: Tensor, split: str, **options: Any) -> dict[str, Any]:
+        """Scores samples [n, *shape] against a split. Its keyword arguments are keys of `genzoo evaluate`."""
+        return {}
+
+    def fingerprint(self, split: str) -> str:
+        """SHA-256 of what a score was measured on."""
+        return ""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What was fitted, as plain values (JSON)."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` gave."""
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A family: how x becomes a loss, and noise becomes x.
+
+    pathwise: whether a gradient can flow from a sample back to the weights.
+    """
+
+    pathwise: bool = False
+    spec: Spec
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """The model's own loss. All randomness but dropout comes from the generator."""
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """`loss`, so that wrappers for several devices work."""
+        return self.loss(batch, generator)
+
+    @abstractmethod
+    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+        """n examples [n, *shape], on the generator's device. Options are the family's own and keyword-only."""
+
+    def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
+        """log p(x | cond) in nats, [B]; None where it cannot be had."""
+        return None
+
+
+class Objective(nn.Module, ABC):
+    """What is minimised, in turns. Each turn trains the module of its name: "model" is the generative model, any other
+    name is a module of the objective (a critic), with an optimizer of its own."""
+
+    turns: tuple[str, ...] = ("model",)
+
+    @abstractmethod
+    def loss(
+        self, turn: str, model: Callable[[Batch, torch.Generator], Loss], batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar to minimise, and numbers to write down. The batch may be part of the global one; take means."""

@@ -1,0 +1,52 @@
+"""Public files: fetched once, checked, resumed after a break, kept in the user's cache folder."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from genzoo.errors import UserError
+
+
+def cache_folder() -> Path:
+    """$GENZOO_CACHE, or genzoo's folder in the user's cache."""
+    return Path(os.environ.get("GENZOO_CACHE") or user_cache_path("genzoo"))
+
+
+def download(url: str, sha256: str, *, name: str, chunk: int = 1 << 20) -> Path:
+    """The file at `url`, from the cache if it is there. A broken transfer goes on where it stopped.
+
+    sha256: of the whole file, in hex; a file that differs is deleted and refused.
+    """
+    file = cache_folder() / name
+    if file.is_file():
+        return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            mode = "ab" if have and answer.status == 206 else "wb"
+            with open(part, mode) as out:
+                while block := answer.read(chunk):
+                    out.write(block)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: the part is the whole already
+            raise UserError(f"cannot download {url} ({error}): try again, or fetch it yourself to {file}") from error
+    except OSError as error:
+        raise UserError(f"cannot download {url} ({error}): try again, or fetch it yourself to {file}") from error
+    found = sha256_of(part)
+    if found != sha256:
+        part.unlink()
+        raise UserError(f"{url} is not the file it should be (SHA-256 {found}, expected {sha256}): try again")
+    os.replace(part, file)
+    return file
+
+
+def sha256_of(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

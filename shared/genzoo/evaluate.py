@@ -1,0 +1,82 @@
+"""`genzoo evaluate`: scores of a checkpoint, each with its protocol, printed and written to metrics.json."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from genzoo import __version__, api, checkpoint
+from genzoo.config import build, compose_config, plain
+from genzoo.errors import UserError
+from genzoo.metrics import likelihood
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def evaluation_config(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
+    """evaluate.yaml with the checkpoint's own data, sampling options and scoring options as defaults."""
+    saved = checkpoint.load(checkpoint_path(overrides)).config
+    nodes = {name: saved.get(name) or {} for name in ("data", "sampling", "scoring")}
+    nodes = {f"{name}_of_checkpoint": {name: node} for name, node in nodes.items()}
+    return compose_config("evaluate", overrides, config_dir=config_dir, nodes=nodes)
+
+
+def checkpoint_path(overrides: Sequence[str]) -> str:
+    """What `checkpoint=` says."""
+    for override in overrides:
+        if override.startswith("checkpoint="):
+            return override.partition("=")[2].strip("'\"")
+    raise UserError("which checkpoint? give checkpoint= a run folder, a checkpoint folder or a .safetensors file")
+
+
+def evaluate_config(config: "DictConfig") -> dict[str, Any]:
+    """Runs the scores that evaluate.yaml asks for and returns them."""
+    settings = plain(config)
+    trained = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
+    state = trained.data.state_dict()
+    trained.data = build(settings["data"], "data", allow=settings["trust"])
+    trained.data.load_state_dict(state)
+    trained.config = {**trained.config, "sampling": settings["sampling"]}
+    trained.data.prepare()
+    split = settings["split"]
+    scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
+    if settings["n"]:
+        samples = [
+            trained.sample(min(settings["batch_size"], settings["n"] - done), seed=settings["seed"] + done)
+            for done in range(0, settings["n"], settings["batch_size"])
+        ]
+        options = settings["scoring"]
+        unknown = set(options) - set(api.keywords(trained.data.metrics))
+        if unknown:
+            raise UserError(f"unknown key scoring.{sorted(unknown)[0]}")
+        scores |= trained.data.metrics(torch.cat([s.cpu() for s in samples]), split, **options)
+    if not scores:
+        raise UserError("nothing to score: this model has no likelihood, so give n= (samples to score)")
+    report = {
+        **scores,
+        "protocol": {
+            "genzoo": __version__,
+            "checkpoint": str(trained.path),
+            "step": trained.step,
+            "split": split,
+            "reference_sha256": trained.data.fingerprint(split),
+            "n": settings["n"],
+            "seed": settings["seed"],
+            "sampling": settings["sampling"],
+            "scoring": settings["scoring"],
+            "data": settings["data"],
+        },
+    }
+    write_report(trained.path, split, report)
+    return report
+
+
+def write_report(weights: Path, split: str, report: dict[str, Any]) -> None:
+    """Adds the report to metrics.json of the run the weights belong to, where they belong to one."""
+    from genzoo.run import RunFolder
+
+    run = checkpoint.run_of(weights)
+    if run:
+        RunFolder(run).write_metrics({f"evaluate_{split}": report})

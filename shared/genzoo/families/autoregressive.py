@@ -1,0 +1,205 @@
+"""Autoregressive models: each token given the ones before it.
+
+Legend: B batch, n samples, T tokens, P tokens of the prefix, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+
+
+class Autoregressive(GenerativeModel):
+    """log p(x) = sum_t log p(x_t | x_<t), with any network that gives the logits of the next token.
+
+    spec: `vocab` tokens; `classes` labels, or none.
+    net: makes the network from the vocabulary size, and is then called with (tokens [B, T], cond, cache, last) as
+        `attention_core.TokenTransformer` is; has `context`, the most tokens it takes, and `make_cache`.
+    label_dropout: share of examples trained without their label, so that guidance has something to compare with.
+
+    Where a batch has the condition `prefix` [B, P], x continues it: the prefix is read, not scored. Where it has none,
+    x begins with the start token. A label is added to every token's embedding.
+    """
+
+    def __init__(self, spec: Spec, net: Callable[[int], nn.Module], *, label_dropout: float = 0.1) -> None:
+        super().__init__()
+        if not spec.vocab:
+            raise ValueError("an autoregressive model needs tokens, and this data is continuous: choose model=flow")
+        self.spec, self.label_dropout = spec, label_dropout
+        self.net = net(spec.vocab)
+        if spec.classes:
+            self.label = nn.Embedding(spec.classes + 1, self.net.embedding.embedding_dim)  # the last: no label
+            nn.init.normal_(self.label.weight, std=0.5)
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """Mean over T of -log p(x_t | x_<t), nats a token."""
+        label = batch.cond.get("label")
+        if label is not None and self.training and generator is not None:
+            dropped = torch.rand(label.shape, device=label.device, generator=generator) < self.label_dropout
+            label = label.masked_fill(dropped, self.spec.classes)
+        return Loss(self._nats(batch.x, {**batch.cond, "label": label}).mean(dim=1))
+
+    def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return -self._nats(x, cond).sum(dim=1)
+
+    def _nats(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        """-log p of each token, [B, T]."""
+        x = x.flatten(1)
+        before = self._before(len(x), cond, x.device)
+        inputs = torch.cat((before, x[:, :-1]), dim=1)
+        logits = self.net(inputs, cond=self._embed(cond.get("label")))[:, before.shape[1] - 1 :]
+        return F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none").view_as(x)
+
+    def _before(self, n: int, cond: Mapping[str, Tensor], device: torch.device) -> Tensor:
+        """What stands before x: the prefix, or the start token."""
+        prefix = cond.get("prefix")
+        if prefix is not None and prefix.shape[1]:
+            return prefix
+        return torch.full((n, 1), self.spec.vocab, device=device)
+
+    def _embed(self, label: Tensor | None) -> Tensor | None:
+        return None if label is None else self.label(label)
+
+    def sample(
+        self,
+        n: int,
+        cond: Mapping[str, Tensor],
+        generator: torch.Generator,
+        *,
+        length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        guidance: float = 1.0,
+        stop: Callable[[Tensor], Tensor] | None = None,
+        cache: bool = True,
+    ) -> Tensor:
+        """Tokens [n, length] that follow the prefix, or [n, *spec.shape] where no length is given.
+
+        The keyword arguments are those of `stream`. After `stop`, a sample is filled up with -1.
+        """
+        shape = self.spec.shape if length is None else (length,)
+        stream = self.stream(
+            n,
+            cond,
+            generator,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            guidance=guidance,
+            stop=stop,
+            cache=cache,
+        )
+        tokens = torch.stack(list(stream), dim=1)
+        if tokens.shape[1] < torch.Size(shape).numel():
+            tokens = F.pad(tokens, (0, torch.Size(shape).numel() - tokens.shape[1]), value=-1)
+        return tokens.view(n, *shape)
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        n: int,
+        cond: Mapping[str, Tensor],
+        generator: torch.Generator,
+        *,
+        length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        guidance: float = 1.0,
+        stop: Callable[[Tensor], Tensor] | None = None,
+        cache: bool = True,
+    ) -> Iterator[Tensor]:
+        """The next tokens [n], one time step after another.
+
+        length: how many; default as many as an example has.
+        temperature: logits are divided by it; 0 takes the likeliest token.
+        top_k: only the k likeliest tokens.
+        top_p: only the likeliest tokens whose probabilities sum to p (Holtzman et al. 2020).
+        min_p: only tokens at least min_p times as likely as the likeliest (Nguyen et al. 2024).
+        guidance: logits = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
+        stop: called with the tokens so far [n, t]; says which samples are done [n]. They go on as -1.
+        cache: keep keys and values. Without it the same tokens come out, slowly: for tests.
+
+        Past the context the older half is forgotten and the memory rebuilt from the newer half, so that the network
+        always sees what it was trained on: half a context at least, a whole one at most.
+        """
+        device, net, context = generator.device, self.net, self.net.context
+        length = torch.Size(self.spec.shape).numel() if length is None else length
+        label = self._labels(n, cond.get("label"), guidance, device)
+        copies = 1 if label is None else len(label) // n
+        extra = self._embed(label)
+        seen = self._before(n, cond, device)
+        if seen.shape[1] > context:
+            seen = seen[:, -(context // 2) :]
+        memory = net.make_cache() if cache else None
+        fresh, done, kept = seen, torch.zeros(n, dtype=torch.bool, device=device), []
+        for _ in range(length):
+            inputs = fresh if memory is not None else seen
+            logits = net(inputs.repeat(copies, 1), cond=extra, cache=memory, last=True)[:, -1]
+            if copies == 2:
+                labelled, unlabelled = logits.chunk(2)
+                logits = unlabelled + guidance * (labelled - unlabelled)
+            token = pick(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+            yield token.masked_fill(done, -1)
+            if stop is not None:
+                kept.append(token.masked_fill(done, -1))
+                done = done | stop(torch.stack(kept, dim=1))
+                if done.all():
+                    return
+            fresh = token[:, None]
+            seen = torch.cat((seen, fresh), dim=1)
+            if seen.shape[1] > context:
+                seen = seen[:, -(context // 2) :]
+                if memory is not None:
+                    memory.clear()
+                    fresh = seen
+
+    def _labels(self, n: int, label: Tensor | None, guidance: float, device: torch.device) -> Tensor | None:
+        """Labels of the rows the network is to see: [n], or [2 n] with the unlabelled twins where guidance needs them."""
+        if not self.spec.classes:
+            return None
+        none = torch.full((n,), self.spec.classes, device=device)
+        if label is None:
+            return none
+        return label if guidance == 1.0 else torch.cat((label, none))
+
+
+def pick(
+    logits: Tensor,
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Tensor:
+    """One token for each row of logits [n, V]; see `Autoregressive.stream`. ValueError for options out of range."""
+    if temperature < 0:
+        raise ValueError(f"temperature must be 0 (the likeliest token) or more, not {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}; leave it out to allow every token")
+    for name, value in (("top_p", top_p), ("min_p", min_p)):
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"{name} must lie in (0, 1], not {value}")
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[:, -1:], -torch.inf)
+    if min_p is not None:
+        allowed = logits >= logits.amax(dim=-1, keepdim=True) + torch.tensor(min_p).log().to(logits)
+        logits = logits.masked_fill(~allowed, -torch.inf)
+    if top_p is not None and top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probability = ordered.softmax(dim=-1)
+        beyond = probability.cumsum(dim=-1) - probability >= top_p  # the first is always kept
+        logits = logits.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
+    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]

@@ -1,0 +1,34 @@
+"""Likelihood of a whole split."""
+
+import math
+from typing import Any
+
+import torch
+
+from genzoo.contract import Data, GenerativeModel
+
+
+@torch.inference_mode()
+def likelihood(model: GenerativeModel, data: Data, split: str, *, batch_size: int = 64) -> dict[str, Any]:
+    """Mean -log p over one sweep of a split, in nats and bits per unit of the data; {} where there is no likelihood.
+
+    Returns {"nats_per_<unit>", "bits_per_<unit>", "nats_per_token", "perplexity_per_token", "<unit>s", "tokens"}.
+    """
+    device = next(model.parameters()).device
+    nats, tokens = 0.0, 0
+    for batch in data.sweep(split, batch_size):
+        batch = batch.to(device)
+        log_prob = model.log_prob(batch.x, batch.cond)
+        if log_prob is None:
+            return {}
+        nats -= log_prob.double().sum().item()
+        tokens += batch.x.numel()
+    units = data.units(split)
+    return {
+        f"nats_per_{data.unit}": nats / units,
+        f"bits_per_{data.unit}": nats / units / math.log(2),
+        "nats_per_token": nats / tokens,
+        "perplexity_per_token": math.exp(min(nats / tokens, 700)),
+        f"{data.unit}s": units,
+        "tokens": tokens,
+    }

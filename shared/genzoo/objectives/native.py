@@ -1,0 +1,42 @@
+"""The model's own loss."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Loss, Objective
+
+
+class Native(Objective):
+    """Mean of the model's own loss, plus weighted penalties on its estimate of clean data. This is how physics enters.
+
+    penalties: by name, functions (x_hat [B, *shape], batch) -> [B].
+    weights: by the same names, the factor of each; default 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        penalties: Mapping[str, Callable[[Tensor, Batch], Tensor]] | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.penalties, self.weights = dict(penalties or {}), dict(weights or {})
+        unknown = set(self.weights) - set(self.penalties)
+        if unknown:
+            raise ValueError(f"weights for penalties that are not there: {', '.join(sorted(unknown))}")
+
+    def loss(
+        self, turn: str, model: Callable[[Batch, torch.Generator], Loss], batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        out = model(batch, generator)
+        total = out.value.mean()
+        logs = dict(out.logs)
+        if self.penalties and out.x_hat is None:
+            raise ValueError("penalties act on x_hat, and this model has none: leave objective.penalties empty")
+        for name, penalty in self.penalties.items():
+            value = penalty(out.x_hat, batch).mean()
+            total = total + self.weights.get(name, 1.0) * value
+            logs[name] = value.detach()
+        return total, logs
