@@ -109,7 +109,7 @@ class BPETokenizer:
 
 
 def pieces(text: str, size: int = 100_000) -> Iterable[str]:
-    """The text in parts of about `size` characters that end at line ends, which no BPE piece but a blank one crosses."""
+    """The text in parts of about `size` characters that end at line ends, which hardly any BPE piece crosses."""
     start = 0
     while start < len(text):
         end = text.find("\n", start + size) + 1 or len(text)

@@ -98,8 +98,8 @@ class Attention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Tensor:
         """All of `forward` but the last projection: [B, T, H * D]."""
-        if context is not None and (rotation is not None or cache is not None or self.causal):
-            raise ValueError("attention to a context takes no rotation, no cache and no causal order")
+        if context is not None and (rotation is not None or cache is not None or self.causal or self.window):
+            raise ValueError("attention to a context takes no rotation, no cache, no causal order and no window")
         if context is None and not hasattr(self, "to_qkv"):
             raise ValueError("this attention was made with context_dim: give it a context")
         batch, tokens, _ = x.shape
@@ -124,6 +124,8 @@ class Attention(nn.Module):
                 q, k = layer_norm(q), layer_norm(k)
         if self.gain_h is not None:
             q = q * self.gain_h.to(q.dtype)[:, None]
+        if not torch.is_autocast_enabled(v.device.type):  # rotation leaves float32
+            q, k = q.to(v.dtype), k.to(v.dtype)
         q_bhtd, k_bgsd, v_bgsd = (z.transpose(1, 2) for z in (q, k, v))
         if cache is not None:
             k_bgsd, v_bgsd = cache.append(k_bgsd, v_bgsd)

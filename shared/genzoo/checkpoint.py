@@ -129,8 +129,9 @@ def load_train_state(folder: Path) -> dict[str, Any]:
     file = folder / "state.pt"
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{file} is missing or damaged ({error}): resume from another run folder") from error
+    except Exception as error:  # torch raises many kinds for a damaged file, and one more for what is not plain
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{file} is missing or damaged ({reason}): resume from another run folder") from error
 
 
 def steps_saved(checkpoints: Path) -> list[Path]:

@@ -131,6 +131,12 @@ def sweep(overrides: Sequence[str]) -> list[list[str]]:
     return lists
 
 
+def assignments(overrides: Sequence[str]) -> list[tuple[str, Any]]:
+    """Keys and values of plain overrides."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [(override.key_or_group, override.value()) for override in parsed]
+
+
 def plain(config: Any) -> Any:
     """The configuration as dicts, lists and values."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config

@@ -45,7 +45,7 @@ class Spec:
 
 @dataclass
 class Batch:
-    """x: [B, *shape]; cond: named tensors [B, ...], such as `label` [B] (int64) or `prefix` [B, P] (tokens before x)."""
+    """x: [B, *shape]; cond: named tensors [B, ...]: `label` [B] (int64), `prefix` [B, P] (tokens before x), …"""
 
     x: Tensor
     cond: dict[str, Tensor] = field(default_factory=dict)

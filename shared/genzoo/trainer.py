@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from genzoo.contract import Batch, Data, GenerativeModel, Objective
@@ -258,6 +259,7 @@ def make_accelerator(options: Options, parameters: int) -> Accelerator:
         on_cpu = False
     device = torch.device("cpu" if on_cpu else "cuda" if torch.cuda.is_available() else "mps")
     precision = resolve_precision(options.precision, device, parameters)
+    AcceleratorState._reset_state()  # else a second run in one process could not have another precision
     return Accelerator(cpu=on_cpu, mixed_precision="bf16" if precision == "bfloat16" else "no")
 
 

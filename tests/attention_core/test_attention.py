@@ -5,8 +5,9 @@ Legend: B batch, T tokens, S tokens of the context, H heads, D head width, C mod
 
 import pytest
 import torch
-from attention_core import Attention, Rotary, band_mask
 from torch import Tensor, nn
+
+from attention_core import Attention, Rotary, band_mask
 
 B, T, C, H = 2, 5, 16, 4
 

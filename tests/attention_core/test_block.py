@@ -7,6 +7,8 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from attention_core import (
     AdaptiveNorm,
     Attention,
@@ -18,7 +20,6 @@ from attention_core import (
     ShortConvolution,
     layer_norm,
 )
-from torch import Tensor
 
 B, T, C, K = 2, 6, 16, 5
 

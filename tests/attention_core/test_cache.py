@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from attention_core import (
     Attention,
     Block,

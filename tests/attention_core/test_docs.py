@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import attention_core
 import pytest
 import torch
+
+import attention_core
 
 NAMES = {name: getattr(attention_core, name) for name in attention_core.__all__}
 README = Path(__file__).parents[2] / "shared" / "attention_core" / "README.md"

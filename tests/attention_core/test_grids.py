@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+
 from attention_core import Attention, Block, FeedForward, Patches, Rotary, SpaceTime, grid_positions, patch_positions
 
 GRIDS = [((3,), (12,)), ((2, 3), (6, 6)), ((1, 2, 4), (3, 4, 8)), ((2, 1, 3, 2), (4, 2, 3, 6))]

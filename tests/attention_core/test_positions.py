@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from attention_core import FourierFeatures, Rotary, grid_positions, rotate, spherical_harmonics
 
 AXES = [1, 2, 3, 4]

@@ -5,9 +5,10 @@ Legend: B batch, T members of the set, I inducing points, C model width.
 
 import pytest
 import torch
-from attention_core import Attention, Block, FeedForward, InducedAttention, Rotary, SpaceTime
 from torch import Tensor
 from torch.nn import functional as F
+
+from attention_core import Attention, Block, FeedForward, InducedAttention, Rotary, SpaceTime
 
 B, T, C, H = 2, 9, 16, 4
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from attention_core import KVCache, TokenTransformer
 from torch import Tensor
+
+from attention_core import KVCache, TokenTransformer
 
 B, T, V = 2, 11, 13
 SIZES = [
@@ -17,7 +18,7 @@ SIZES = [
     {"kv_heads": 1},
     {"window": 3},
     {"taps": None},
-    {"window": 2, "kv_heads": 2, "taps": 2, "logit_cap": 2.0},
+    {"window": 2, "kv_heads": 2, "taps": 2, "logit_cap": 2.0, "expand": 2.5},
 ]
 
 
@@ -50,15 +51,17 @@ def convolve(x: Tensor, weight_ck: Tensor | None) -> Tensor:
 
 @pytest.mark.parametrize("options", SIZES, ids=str)
 def test_second_implementation(options, make, by_hand):
-    """Embedding, norm, blocks, norm, logits, cap: written out from the weights alone."""
+    """Embedding, norm, blocks with the embedding mixed in, norm, logits, cap: written out from the weights alone."""
     model, ids = make(**options), tokens()
     weights = model.state_dict()
     distance = torch.arange(T)[:, None] - torch.arange(T)
     angles_tf = torch.arange(T, dtype=torch.float64)[:, None] * 10_000.0 ** -torch.tensor([0.0, 0.5])
-    x = norm(weights["embedding.weight"][ids])
+    x = first = norm(weights["embedding.weight"][ids])
     for i in range(2):
+        x = weights["mix_i2"][i, 0] * x + weights["mix_i2"][i, 1] * first
         mine = {k.removeprefix(f"blocks.{i}."): w for k, w in weights.items() if k.startswith(f"blocks.{i}.")}
         attention = {k.removeprefix("attention."): w for k, w in mine.items() if k.startswith("attention.")}
+        assert attention.keys() == {"to_qkv.weight", "to_out.weight", "gain_h"}
         allowed = (distance >= 0) & (distance < (options.get("window") or T) if i == 0 else distance < T)
         h = convolve(norm(x), mine.get("convolutions.0.weight_ck"))
         x = x + by_hand(
@@ -71,6 +74,7 @@ def test_second_implementation(options, make, by_hand):
             angles_tf=angles_tf,
         )
         h = convolve(norm(x), mine.get("convolutions.1.weight_ck"))
+        assert mine["feedforward.to_hidden.weight"].shape == (16 * options.get("expand", 4), 16)
         x = x + (h @ mine["feedforward.to_hidden.weight"].T).relu().square() @ mine["feedforward.to_out.weight"].T
     cap = options.get("logit_cap", 15.0)
     want = cap * torch.tanh(norm(x) @ weights["to_logits.weight"].T / cap)
@@ -175,6 +179,7 @@ def test_dropout_only_in_training(make):
     """In evaluation dropout does nothing; in training two passes differ."""
     model, ids = make(dropout=0.3), tokens()
     assert model(ids).equal(make()(ids))
+    assert all(block.dropout == 0.3 for block in model.blocks)
     model.train()
     assert (model(ids) - model(ids)).abs().max() > 1e-3
 

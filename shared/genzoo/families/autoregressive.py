@@ -163,7 +163,7 @@ class Autoregressive(GenerativeModel):
                     fresh = seen
 
     def _labels(self, n: int, label: Tensor | None, guidance: float, device: torch.device) -> Tensor | None:
-        """Labels of the rows the network is to see: [n], or [2 n] with the unlabelled twins where guidance needs them."""
+        """Labels of the rows the network is to see: [n], or [2 n] with unlabelled twins where guidance needs them."""
         if not self.spec.classes:
             return None
         none = torch.full((n,), self.spec.classes, device=device)

@@ -3,6 +3,7 @@
 `steps` is the number of intervals; midpoint and heun look at the velocity twice in each.
 """
 
+import itertools
 from collections.abc import Callable
 
 from torch import Tensor
@@ -12,14 +13,14 @@ Velocity = Callable[[Tensor, float], Tensor]
 
 def euler(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
     """First order: x + h v(x, t)."""
-    for start, end in zip(times, times[1:], strict=False):
+    for start, end in itertools.pairwise(times):
         x = x + (end - start) * velocity(x, start)
     return x
 
 
 def midpoint(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
     """Second order: the velocity half a step ahead (explicit midpoint rule)."""
-    for start, end in zip(times, times[1:], strict=False):
+    for start, end in itertools.pairwise(times):
         h = end - start
         x = x + h * velocity(x + h / 2 * velocity(x, start), start + h / 2)
     return x
@@ -27,7 +28,7 @@ def midpoint(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
 
 def heun(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
     """Second order: the mean of the velocities at both ends (explicit trapezoidal rule; Karras et al. 2022, alg. 1)."""
-    for start, end in zip(times, times[1:], strict=False):
+    for start, end in itertools.pairwise(times):
         h = end - start
         first = velocity(x, start)
         x = x + h / 2 * (first + velocity(x + h * first, end))
