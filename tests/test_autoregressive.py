@@ -5,7 +5,6 @@ Legend: V vocabulary, T tokens, P tokens of the prefix, n samples.
 
 import itertools
 import math
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -17,15 +16,6 @@ from attention_core import TokenTransformer
 from genzoo.contract import Batch, Spec
 from genzoo.families import Autoregressive
 from genzoo.families.autoregressive import pick
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tensors here are too small for more than one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -1,6 +1,7 @@
 """fit(): resuming, accumulation, averaging, schedules, stopping."""
 
 import copy
+import itertools
 import math
 import os
 import signal
@@ -152,7 +153,7 @@ def test_schedule():
     assert factors[9] == 1.0
     assert factors[10:51] == [1.0] * 41
     assert factors[75] == pytest.approx(0.1 + 0.9 * 0.5)
-    assert all(a > b for a, b in zip(factors[51:], factors[52:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[51:]))
     assert lr_factor(0, steps=10, warmup=0, decay=0.0, floor=0.0) == 1.0
     assert lr_factor(9, steps=10, warmup=0, decay=0.0, floor=0.0) == 1.0
 

@@ -51,11 +51,13 @@ class Attention(nn.Module):
         out_bias: bool = True,
     ) -> None:
         super().__init__()
-        kv_heads = kv_heads or heads
+        kv_heads = heads if kv_heads is None else kv_heads
+        if heads < 1 or kv_heads < 1:
+            raise ValueError(f"heads and kv_heads must be at least 1, not {heads} and {kv_heads}")
         if head_dim is None and dim % heads:
             raise ValueError(f"dim {dim} is no multiple of heads {heads}: change one, or give head_dim")
         if heads % kv_heads:
-            raise ValueError(f"heads {heads} is no multiple of kv_heads {kv_heads}")
+            raise ValueError(f"heads {heads} is no multiple of kv_heads {kv_heads}: change one")
         if window is not None and window < 1:
             raise ValueError(f"window must be at least 1, not {window}")
         self.heads, self.kv_heads = heads, kv_heads
@@ -102,6 +104,8 @@ class Attention(nn.Module):
             raise ValueError("attention to a context takes no rotation, no cache, no causal order and no window")
         if context is None and not hasattr(self, "to_qkv"):
             raise ValueError("this attention was made with context_dim: give it a context")
+        if mask is not None and mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool, True where a query may look, not {mask.dtype}: compare or cast it")
         batch, tokens, _ = x.shape
         heads, kv_heads, width = self.heads, self.kv_heads, self.head_dim
         if context is None:
@@ -124,7 +128,7 @@ class Attention(nn.Module):
                 q, k = layer_norm(q), layer_norm(k)
         if self.gain_h is not None:
             q = q * self.gain_h.to(q.dtype)[:, None]
-        if not torch.is_autocast_enabled(v.device.type):  # rotation leaves float32
+        if not (v.device.type == "cpu" and torch.is_autocast_enabled("cpu")):  # rotation leaves float32
             q, k = q.to(v.dtype), k.to(v.dtype)
         q_bhtd, k_bgsd, v_bgsd = (z.transpose(1, 2) for z in (q, k, v))
         if cache is not None:
@@ -143,10 +147,9 @@ class Attention(nn.Module):
                 band = band_mask(queries, keys, causal=self.causal, window=self.window, device=q_bhtd.device)
                 mask = band if mask is None else mask & band
         options = dict(attn_mask=mask, is_causal=is_causal, scale=self.scale, enable_gqa=self.kv_heads != self.heads)
-        if q_bhtd.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        if v_bgsd.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # In bfloat16 the backward pass of the CPU's kernel is up to five times slower than in float32.
             with torch.autocast("cpu", enabled=False):
                 qkv = (q_bhtd.float(), k_bgsd.float(), v_bgsd.float())
                 return F.scaled_dot_product_attention(*qkv, **options).to(v_bgsd.dtype)
-        q_bhtd, k_bgsd = q_bhtd.to(v_bgsd.dtype), k_bgsd.to(v_bgsd.dtype)
         return F.scaled_dot_product_attention(q_bhtd, k_bgsd, v_bgsd, **options)

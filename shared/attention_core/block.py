@@ -36,6 +36,9 @@ class GatedFeedForward(nn.Module):
     """SwiGLU (Shazeer 2020, eq. 6): silu(x W) * (x V), then a linear layer; [..., dim] -> [..., dim].
 
     The default width keeps the parameter count of `FeedForward`.
+
+    >>> GatedFeedForward(48)(torch.randn(2, 10, 48)).shape
+    torch.Size([2, 10, 48])
     """
 
     def __init__(self, dim: int, hidden: int | None = None, *, bias: bool = False) -> None:
@@ -84,6 +87,10 @@ class AdaptiveNorm(nn.Module):
     (Peebles & Xie 2023, DiT, adaLN-Zero). Starts as plain norm with the gate at 0.
 
     x: [B, T, C], cond: [B, K] or [B, T, K] -> (norm(x) (1 + scale) + shift, gate).
+
+    >>> h, gate = AdaptiveNorm(64, 16)(torch.randn(2, 10, 64), torch.randn(2, 16))
+    >>> h.shape, gate.shape
+    (torch.Size([2, 10, 64]), torch.Size([2, 1, 64]))
     """
 
     def __init__(self, dim: int, cond_dim: int) -> None:
@@ -142,16 +149,20 @@ class Block(nn.Module):
         context: Tensor | None = None,
         *,
         cond: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotation: Tensor | None = None,
         cache: LayerCache | None = None,
-        **attention: object,
     ) -> Tensor:
-        """x: [B, T, C]; cond: [B, K] or [B, T, K]; context, cache, mask and rotation are the attention's."""
+        """x: [B, T, C]; cond: [B, K] or [B, T, K]; context, mask, rotation and cache are the attention's.
+
+        The attention is given only those that are not None: `InducedAttention` knows no rotation and no cache.
+        """
         if (cond is None) != (self.norms is None):
             raise ValueError("a block made with cond_dim needs cond, and one made without takes none")
-        if cache is not None:
-            attention["cache"] = cache
+        given = {"mask": mask, "rotation": rotation, "cache": cache}
+        options = {name: value for name, value in given.items() if value is not None}
         h, gate = self._enter(0, x, cond, cache)
-        x = self._leave(x, self.attention(h, context, **attention), gate)
+        x = self._leave(x, self.attention(h, context, **options), gate)
         h, gate = self._enter(1, x, cond, cache)
         return self._leave(x, self.feedforward(h), gate)
 

@@ -1,6 +1,6 @@
 """Keys and values that were computed already, kept for decoding token by token.
 
-Legend: B batch, H key/value heads, L room (positions), D head width.
+Legend: B batch, G key/value heads, L room (positions), D head width.
 """
 
 import torch
@@ -8,28 +8,31 @@ from torch import Tensor
 
 
 class LayerCache:
-    """What one layer remembers of the positions it has seen: keys, values, and the last inputs of its convolutions."""
+    """What one layer remembers of the positions it has seen: keys, values, and the last inputs of its convolutions.
+
+    >>> layer = LayerCache(room=8)
+    >>> keys, values = layer.append(torch.zeros(1, 4, 3, 16), torch.zeros(1, 4, 3, 16))
+    >>> layer.length
+    3
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.length = 0
-        self._tails: dict[str, Tensor] = {}
-        self._keys_bhld: Tensor | None = None
-        self._values_bhld: Tensor | None = None
+        self.clear()
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds keys and values [B, H, T, D] and returns all so far; ValueError where the room is used up."""
-        if self._keys_bhld is None:
+        """Adds keys and values [B, G, T, D] and returns all so far; ValueError where the room is used up."""
+        if self._keys_bgld is None:
             batch, heads, _, width = keys.shape
-            self._keys_bhld = keys.new_empty(batch, heads, self.room, width)
-            self._values_bhld = values.new_empty(batch, heads, self.room, values.shape[-1])
+            self._keys_bgld = keys.new_empty(batch, heads, self.room, width)
+            self._values_bgld = values.new_empty(batch, heads, self.room, values.shape[-1])
         end = self.length + keys.shape[2]
         if end > self.room:
             raise ValueError(f"the cache has room for {self.room} positions, {end} were asked for: make it longer")
-        self._keys_bhld[:, :, self.length : end] = keys
-        self._values_bhld[:, :, self.length : end] = values
+        self._keys_bgld[:, :, self.length : end] = keys
+        self._values_bgld[:, :, self.length : end] = values
         self.length = end
-        return self._keys_bhld[:, :, :end], self._values_bhld[:, :, :end]
+        return self._keys_bgld[:, :, :end], self._values_bgld[:, :, :end]
 
     def with_tail(self, name: str, x: Tensor, count: int) -> Tensor:
         """x [B, T, C] with the `count` inputs before it in front (zeros at the start): [B, count + T, C]."""
@@ -41,9 +44,11 @@ class LayerCache:
         return joined
 
     def clear(self) -> None:
-        """Forgets all positions; keeps the memory."""
+        """Forgets all positions: what comes next may be of another batch size, precision or device."""
         self.length = 0
-        self._tails.clear()
+        self._tails: dict[str, Tensor] = {}
+        self._keys_bgld: Tensor | None = None
+        self._values_bgld: Tensor | None = None
 
 
 class KVCache:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from attention_core.positions import grid_positions
+
 
 class Patches(nn.Module):
     """Cuts a grid into patches and puts it together again; exact inverse of itself, no weights.
@@ -48,6 +50,11 @@ class Patches(nn.Module):
     def inverse(self, tokens: Tensor, shape: Sequence[int]) -> Tensor:
         """[B, P, N * prod(size)] -> [B, N, *shape]."""
         grid, axes = self.grid(shape), len(self.size)
+        if tokens.shape[1] != math.prod(grid) or tokens.shape[2] % math.prod(self.size):
+            raise ValueError(
+                f"tokens {tuple(tokens.shape)} are not the {math.prod(grid)} patches of {self.size} "
+                f"that make a grid of shape {tuple(shape)}: give the shape that they were cut from"
+            )
         x = tokens.reshape(tokens.shape[0], *grid, -1, *self.size)
         order = [n for a in range(axes) for n in (1 + a, 2 + axes + a)]
         return x.permute(0, 1 + axes, *order).reshape(tokens.shape[0], -1, *shape)
@@ -73,8 +80,8 @@ class SpaceTime(nn.Module):
         x_btsc: Tensor,
         *,
         cond: Tensor | None = None,
-        space_rotation: object = None,
-        time_rotation: object = None,
+        space_rotation: Tensor | None = None,
+        time_rotation: Tensor | None = None,
     ) -> Tensor:
         """x: [B, T, S, C]; cond: [B, K], or one a frame [B, T, K]; rotations over S and over T positions."""
         batch, frames, places, _ = x_btsc.shape
@@ -92,5 +99,4 @@ class SpaceTime(nn.Module):
 def patch_positions(grid: Sequence[int], *, device: torch.device | str | None = None) -> Tensor:
     """Centres of the patches scaled to [-1, 1] along each axis, float [prod(grid), len(grid)]: positions that do not
     change their range when the grid is refined."""
-    axes = [(torch.arange(n, device=device, dtype=torch.float32) * 2 + 1) / n - 1 for n in grid]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(tuple(grid)))
+    return (grid_positions(grid, device=device) * 2 + 1) / torch.tensor(grid, device=device) - 1

@@ -42,20 +42,24 @@ class Rotary(nn.Module):
         pairs = head_dim // 2
         axis_f = torch.arange(pairs) % axes
         rank_f = torch.arange(pairs) // axes
-        count_f = torch.tensor([(pairs - a + axes - 1) // axes for a in range(axes)])[axis_f]
-        self.register_buffer("axis_f", axis_f, persistent=False)
-        self.register_buffer("frequency_f", base ** (-rank_f / count_f), persistent=False)
+        count_f = (pairs - axis_f + axes - 1) // axes
+        # No buffers: casting the model to bfloat16, as FSDP does in mixed precision, would round the frequencies.
+        self.axis_f, self.frequency_f = axis_f, base ** (-rank_f.double() / count_f)
 
     def forward(self, positions: Tensor) -> Tensor:
-        """positions: [..., T] with one axis, [..., T, axes] with more; any real numbers.
+        """positions: [..., T, axes], or [T] where there is one axis; any real numbers.
 
         Returns the rotation, exp(i phase), complex [..., T, D/2]; made once a forward pass and shared by all layers.
         """
-        if self.axes == 1 and (positions.ndim == 1 or positions.shape[-1] != 1):
-            positions = positions[..., None]
+        if positions.ndim == 1:
+            positions = positions[:, None]
         if positions.shape[-1] != self.axes:
-            raise ValueError(f"positions have {positions.shape[-1]} axes, this rotary {self.axes}")
-        phase = positions.to(self.frequency_f.dtype)[..., self.axis_f] * self.frequency_f
+            raise ValueError(
+                f"positions have {positions.shape[-1]} axes, this rotary {self.axes}: give [..., T, {self.axes}]"
+            )
+        precise = torch.float64 if positions.dtype == torch.float64 else torch.float32
+        frequency_f = self.frequency_f.to(precise).to(positions.device)
+        phase = positions.to(precise)[..., self.axis_f.to(positions.device)] * frequency_f
         return torch.polar(torch.ones_like(phase), phase)
 
 
@@ -84,16 +88,18 @@ class FourierFeatures(nn.Module):
         if bands < 1 or not 0 < min_frequency <= max_frequency:
             raise ValueError("FourierFeatures needs bands >= 1 and 0 < min_frequency <= max_frequency")
         self.out_dim = 2 * bands * dims
-        octaves = torch.linspace(math.log(min_frequency), math.log(max_frequency), bands)
-        self.register_buffer("frequency_f", octaves.exp(), persistent=False)
+        self.bands, self.log_range = bands, (math.log(min_frequency), math.log(max_frequency))
 
     def forward(self, x: Tensor) -> Tensor:
-        phase = (x[..., None] * self.frequency_f).flatten(-2)
+        frequency_f = torch.linspace(*self.log_range, self.bands, device=x.device).exp()  # no buffer: as in Rotary
+        phase = (x[..., None] * frequency_f).flatten(-2)
         return torch.cat((phase.cos(), phase.sin()), dim=-1)
 
 
 def spherical_harmonics(latitude: Tensor, longitude: Tensor, degree: int) -> Tensor:
     """Real, orthonormal spherical harmonics up to `degree`: [...] radians twice -> [..., (degree + 1)^2].
+
+    Latitude and longitude broadcast against each other: [H, 1] and [W] make a grid [H, W].
 
     Order: (l, m) = (0, 0), (1, -1), (1, 0), (1, 1), (2, -2) ...; m < 0 carries sin(|m| longitude), m > 0 cos.
     The integral over the sphere of Y_i Y_j is 1 where i = j and 0 elsewhere. Computed in float64 by the standard
@@ -102,6 +108,7 @@ def spherical_harmonics(latitude: Tensor, longitude: Tensor, degree: int) -> Ten
     """
     if degree < 0:
         raise ValueError(f"degree must not be negative, got {degree}")
+    latitude, longitude = torch.broadcast_tensors(latitude, longitude)
     sin_lat, cos_lat = latitude.double().sin(), latitude.double().cos()
     legendre: dict[tuple[int, int], Tensor] = {(0, 0): torch.full_like(sin_lat, math.sqrt(1 / (4 * math.pi)))}
     for m in range(1, degree + 1):

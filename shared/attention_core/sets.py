@@ -25,6 +25,8 @@ class InducedAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int = 8, *, inducing: int = 64, qk_norm: bool = False) -> None:
         super().__init__()
+        if inducing < 1:
+            raise ValueError(f"inducing must be at least 1, not {inducing}")
         self.inducing_ic = nn.Parameter(torch.randn(inducing, dim))
         self.gather = Attention(dim, heads, qk_norm=qk_norm)
         self.spread = Attention(dim, heads, qk_norm=qk_norm)

@@ -48,6 +48,8 @@ class TokenTransformer(nn.Module):
         logit_cap: float = 15.0,
     ) -> None:
         super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth}")
         self.vocab, self.context, self.logit_cap, self.dropout = vocab, context, logit_cap, dropout
         self.embedding = nn.Embedding(vocab + 1, dim)
         self.blocks = nn.ModuleList()
@@ -95,4 +97,6 @@ class TokenTransformer(nn.Module):
             x = block(x, rotation=rotation, cache=None if cache is None else cache[i])
         if last:
             x = x[:, -1:]
-        return self.logit_cap * torch.tanh(self.to_logits(layer_norm(x)).float() / self.logit_cap)
+        logits = self.to_logits(layer_norm(x))
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return self.logit_cap * torch.tanh(logits / self.logit_cap)

@@ -85,6 +85,18 @@ def test_block_in_pieces(cond_dim, pieces, scramble):
     torch.testing.assert_close(torch.cat(out, dim=1), block(x, cond=cond), rtol=0, atol=1e-12)
 
 
+def test_cache_of_a_bfloat16_model():
+    """Rotation works in float32, but a bfloat16 model remembers bfloat16, and decodes to what float32 gives, nearly."""
+    attention, rotation = Attention(32, 4, causal=True, qk_norm=True), Rotary(8)(torch.arange(6))
+    x, cache = torch.randn(1, 6, 32), LayerCache(6)
+    want = attention(x, rotation=rotation)
+    attention.bfloat16()
+    out = [attention(x[:, t : t + 1].bfloat16(), rotation=rotation[t : t + 1], cache=cache) for t in range(6)]
+    nothing = torch.empty(1, 4, 0, 8)
+    assert [z.dtype for z in cache.append(nothing, nothing)] == [torch.bfloat16, torch.bfloat16]
+    assert (torch.cat(out, dim=1) - want).norm() < 0.03 * want.norm()
+
+
 def test_append_returns_all_so_far():
     """Bit for bit what was put in, in order."""
     keys, values = torch.randn(2, 3, 7, 4), torch.randn(2, 3, 7, 5)

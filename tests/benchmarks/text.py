@@ -27,7 +27,7 @@ from genzoo.families import Autoregressive
 
 VOCAB = 65
 SIZES = {
-    "nano": dict(dim=128, depth=4, heads=4, context=64, batch=12, new=190),
+    "nano": dict(dim=128, depth=4, heads=4, context=64, batch=12, new=54),
     "small": dict(dim=384, depth=6, heads=6, context=256, batch=4, new=200),
 }
 

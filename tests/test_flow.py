@@ -1,0 +1,435 @@
+"""Rectified flow: the loss, the coupling and the sampler against closed forms, and a small flow that is trained.
+
+Legend: B batch, n samples; x_0 is noise, x_1 is data, t runs from 0 to 1.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from genzoo.contract import Batch, Data, Spec
+from genzoo.draws import torch_generator
+from genzoo.families import Flow
+from genzoo.families.flow import match
+from genzoo.families.solvers import SOLVERS
+from genzoo.metrics import energy_distance, nearest_neighbour_accuracy
+from genzoo.objectives import Native
+from genzoo.trainer import Options, fit
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Field(nn.Module):
+    """A velocity given as a function of (x, t, cond); it writes down what it is asked."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.asked: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
+
+    def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        self.asked.append((x, t, dict(cond)))
+        return self.function(x, t, cond)
+
+
+def flow(function: Callable, shape: tuple[int, ...] = (2,), *, classes: int = 0, **options: Any) -> Flow:
+    return Flow(Spec(shape, classes=classes), lambda spec: Field(function), **options)
+
+
+def still(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+    """No velocity at all."""
+    return torch.zeros_like(x)
+
+
+def parts(model: Flow, x_1: Tensor, seed: int = 0, **cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(value, x_0, t) of a loss, x_0 recovered from the point x_t at which the network was asked."""
+    value = model.loss(Batch(x_1, cond), seeded(seed)).value
+    x_t, t, _ = model.net.asked[-1]
+    t_full = t.view(-1, *[1] * (x_1.ndim - 1))
+    return value, (x_t - t_full * x_1) / (1 - t_full), t
+
+
+# The loss
+
+
+def test_true_velocity_has_no_loss():
+    """A network that is told the data, and so knows the velocity (x_1 - x_t) / (1 - t), loses nothing and sees x_1."""
+    model = flow(lambda x, t, cond: (cond["goal"] - x) / (1 - t).view(-1, 1, 1), (3, 2))
+    x_1 = torch.randn(16, 3, 2, dtype=torch.float64, generator=seeded())
+    out = model.loss(Batch(x_1, {"goal": x_1}), seeded())
+    torch.testing.assert_close(out.value, torch.zeros(16, dtype=torch.float64), rtol=0, atol=1e-20)
+    torch.testing.assert_close(out.x_hat, x_1, rtol=0, atol=1e-12)
+
+
+def test_loss_of_any_velocity():
+    """Each example's loss is the mean of (v - (x_1 - x_0))^2 over its own elements, and x_hat is x_t + (1 - t) v."""
+    model = flow(lambda x, t, cond: torch.sin(3 * x) + t.view(-1, 1, 1), (3, 2))
+    x_1 = torch.randn(16, 3, 2, dtype=torch.float64, generator=seeded(1)) * 2 + 1
+    value, x_0, t = parts(model, x_1)
+    x_hat = model.loss(Batch(x_1), seeded()).x_hat
+    for i in range(16):
+        x_t = (1 - t[i]) * x_0[i] + t[i] * x_1[i]
+        v = torch.sin(3 * x_t) + t[i]
+        torch.testing.assert_close(value[i], ((v - (x_1[i] - x_0[i])) ** 2).sum() / 6, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(x_hat[i], x_t + (1 - t[i]) * v, rtol=1e-9, atol=1e-9)
+    assert torch.equal(model(Batch(x_1), seeded()).value, value), "forward is the loss"
+
+
+@pytest.mark.parametrize(("times", "law"), [("uniform", "uniform"), ("logit_normal", "norm")])
+def test_noise_and_times_of_training(times, law):
+    """x_0 is standard normal and t of the law that was asked for (Kolmogorov-Smirnov), and both are independent."""
+    model = flow(still, (2,), times=times)
+    _, x_0, t = parts(model, torch.full((4000, 2), 3.0, dtype=torch.float64))
+    assert stats.kstest(x_0.flatten().numpy(), "norm").pvalue > 0.01
+    assert stats.kstest((t if times == "uniform" else t.logit()).numpy(), law).pvalue > 0.01
+    together = torch.corrcoef(torch.cat((x_0, t[:, None]), dim=1).T)
+    assert (together - torch.eye(3)).abs().max() < 0.06
+    again = parts(model, torch.full((4000, 2), 3.0, dtype=torch.float64))[2]
+    assert torch.equal(t, again), "the generator decides"
+    assert not torch.equal(t, parts(model, torch.full((4000, 2), 3.0, dtype=torch.float64), seed=1)[2])
+
+
+def test_label_dropout():
+    """While training, the generator decides which labels become `classes`, in the given share; otherwise none does."""
+    model = flow(still, classes=2, label_dropout=0.25)
+    batch = Batch(torch.zeros(4000, 2), {"label": torch.arange(4000) % 2})
+
+    def seen(seed: int) -> Tensor:
+        model.loss(batch, seeded(seed))
+        return model.net.asked[-1][2]["label"]
+
+    given, first = batch.cond["label"].clone(), seen(1)
+    assert torch.equal(first, seen(1))
+    assert not torch.equal(first, seen(2))
+    assert torch.equal(first[first != 2], given[first != 2])
+    for label in (0, 1):
+        assert (first[given == label] == 2).double().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert torch.equal(batch.cond["label"], given), "the batch itself is left alone"
+    model.eval()
+    assert torch.equal(seen(1), given)
+
+
+def test_conditions_reach_the_network():
+    """What the data gives besides a label goes to the network as it is, in training and in sampling."""
+    model = flow(still)
+    context = torch.randn(5, 4, generator=seeded())
+    model.loss(Batch(torch.zeros(5, 2), {"context": context}), seeded())
+    model.sample(5, {"context": context}, seeded(), steps=1)
+    assert len(model.net.asked) == 3
+    assert all(torch.equal(cond["context"], context) for _, _, cond in model.net.asked)
+
+
+# The coupling
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_match_is_the_best_of_all_orders(seed):
+    """For five points, no permutation has a smaller sum of squared distances."""
+    noise, data = torch.randn(5, 2, 2, generator=seeded(seed)), torch.randn(5, 2, 2, generator=seeded(seed + 10)) + 1
+
+    def cost(order: tuple[int, ...]) -> float:
+        return (noise[list(order)].double() - data.double()).square().sum().item()
+
+    best = min(itertools.permutations(range(5)), key=cost)
+    assert tuple(match(noise, data).tolist()) == best
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0, 1e4])
+def test_match_is_exact_wherever_the_data_lie(offset):
+    """All rows in an order whose sum of squared distances is the least, and so never above that of the order as they
+    came, however far from the origin the data lie. Checked in float64 about the data's own place."""
+    for seed in range(10):
+        noise = torch.randn(32, 2, generator=seeded(seed))
+        data = torch.randn(32, 2, generator=seeded(seed + 100)) + offset
+        order = match(noise, data)
+        assert order.dtype == torch.int64
+        assert sorted(order.tolist()) == list(range(32))
+        cost = ((data.double() - offset)[:, None] - noise.double()).square().sum(dim=2)  # shifted: same differences
+        least = cost[linear_sum_assignment(cost)].sum()
+        found = cost[torch.arange(32), order].sum()
+        torch.testing.assert_close(found, least, rtol=0, atol=1e-2)
+        assert found <= cost.diagonal().sum()
+
+
+def test_coupling_is_used():
+    """With optimal transport the noise of a batch is matched to its data; the noise itself is that of the generator."""
+    x_1 = torch.randn(64, 2, dtype=torch.float64, generator=seeded(5))
+    _, free, t_free = parts(flow(still), x_1)
+    _, tied, t_tied = parts(flow(still, coupling="optimal_transport"), x_1)
+    torch.testing.assert_close(free.sort(dim=0).values, tied.sort(dim=0).values, rtol=0, atol=1e-9)
+    assert torch.equal(match(tied, x_1), torch.arange(64)), "nothing is left to improve"
+    assert not torch.equal(match(free, x_1), torch.arange(64))
+    assert torch.equal(t_free, t_tied)
+
+
+@pytest.mark.parametrize("spec", [Spec((2,), classes=3), Spec((2,), context={"context": (4,)})], ids=str)
+def test_transport_across_conditions_is_refused(spec):
+    """Matching would tie the noise to the condition."""
+    with pytest.raises(ValueError, match="without labels and context: choose independent"):
+        Flow(spec, lambda spec: Field(still), coupling="optimal_transport")
+
+
+# The sampler
+
+MU, SIGMA = torch.tensor([3.0, -1.0], dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
+
+
+def to_gaussian(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+    """The exact velocity E[x_1 - x_0 | x_t = x] of straight paths from N(0, 1) to N(mu, sigma^2), independent:
+    mu + cov(x_1 - x_0, x_t) / var(x_t) (x - t mu), with cov = t sigma^2 - (1 - t), var = (1 - t)^2 + t^2 sigma^2."""
+    t = t[:, None]
+    return MU + (t * SIGMA**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * SIGMA**2) * (x - t * MU)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_flow_to_a_gaussian(solver):
+    """That velocity carries each x_0 to mu + sigma x_0: so says the limit of small steps, point by point."""
+    model, noise = flow(to_gaussian), torch.randn(500, 2, dtype=torch.float64, generator=seeded())
+    want, errors = MU + SIGMA * noise, []
+    for steps in (50, 100):
+        samples = model.sample(500, {}, seeded(), steps=steps, solver=solver, noise=noise)
+        errors.append((samples - want).square().mean().sqrt().item())
+    assert errors[1] < (0.05 if solver == "euler" else 1e-3)
+    assert errors[0] / errors[1] > (1.8 if solver == "euler" else 3.6)
+
+
+def test_moments_of_a_gaussian():
+    """The sampler's own noise, carried along, has the mean and the standard deviation of the target."""
+    model, n = flow(lambda x, t, cond: to_gaussian(x.double(), t.double(), cond).float()), 20_000
+    samples = model.sample(n, {}, seeded())
+    assert samples.shape == (n, 2)
+    assert samples.dtype == torch.float32
+    torch.testing.assert_close(samples.mean(dim=0).double(), MU, rtol=0, atol=4 * 2 / math.sqrt(n))
+    torch.testing.assert_close(samples.std(dim=0).double(), SIGMA, rtol=0.03, atol=0)
+    assert torch.corrcoef(samples.T)[0, 1].abs() < 0.03
+
+
+def test_gaussian_velocity_is_what_training_looks_for():
+    """The closed form has a lower loss than the same field a little faster, slower or shifted."""
+    x_1 = MU + SIGMA * torch.randn(20_000, 2, dtype=torch.float64, generator=seeded(1))
+
+    def loss(scale: float, shift: float) -> Tensor:
+        model = flow(lambda x, t, cond: scale * to_gaussian(x, t, cond) + shift)
+        return model.loss(Batch(x_1), seeded()).value.mean()
+
+    assert loss(1, 0) < min(loss(1.1, 0), loss(0.9, 0), loss(1, 0.15), loss(1, -0.15))
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_guidance_formula(solver, guidance):
+    """A constant velocity for each label makes the sample x_0 + u + guidance (l - u); other conditions go to both."""
+    speed = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.5]])  # the last: no label
+    model = flow(lambda x, t, cond: speed[cond["label"]] + cond["wind"], classes=2)
+    label, wind = torch.tensor([0, 1, 1, 0]), torch.randn(4, 2, generator=seeded(1))
+    noise = torch.randn(4, 2, generator=seeded())
+    options = {"steps": 3, "solver": solver, "noise": noise}
+    samples = model.sample(4, {"label": label, "wind": wind}, seeded(), guidance=guidance, **options)
+    want = noise + wind + speed[2] + guidance * (speed[label] - speed[2])
+    torch.testing.assert_close(samples, want, rtol=0, atol=1e-5)
+    unlabelled = model.sample(4, {"wind": wind}, seeded(), guidance=guidance, **options)
+    torch.testing.assert_close(unlabelled, noise + wind + speed[2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_gradient_through_the_sampler(steps):
+    """With dx/dt = a x, Euler's n steps give x_0 (1 + a/n)^n, whose derivative by a is x_0 (1 + a/n)^(n-1)."""
+    model = flow(lambda x, t, cond: model.net.rate * x)
+    model.net.rate = nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
+    noise = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    end = model.sample(1, {}, seeded(), steps=steps, solver="euler", noise=noise)
+    torch.testing.assert_close(end, noise * (1 + 0.8 / steps) ** steps)
+    end.sum().backward()
+    torch.testing.assert_close(model.net.rate.grad, noise.sum() * (1 + 0.8 / steps) ** (steps - 1))
+    assert model.pathwise
+
+
+def test_noise_option():
+    """Given noise is where the path begins; without it the generator's is, and nothing else decides."""
+    model, noise = flow(still, (3, 2)), torch.randn(4, 3, 2, generator=seeded(7))
+    assert torch.equal(model.sample(4, {}, seeded(), noise=noise), noise)
+    first = model.sample(4, {}, seeded())
+    torch.manual_seed(99)
+    assert torch.equal(model.sample(4, {}, seeded()), first)
+    assert not torch.equal(model.sample(4, {}, seeded(1)), first)
+    assert first.shape == (4, 3, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2), (4, 3), (4, 1, 2), (5, 3, 2)], ids=str)
+def test_noise_of_another_shape_is_refused(shape):
+    """It would be stretched to n rows, or fail far inside."""
+    with pytest.raises(ValueError, match=r"noise must have the shape \(4, 3, 2\)"):
+        flow(still, (3, 2)).sample(4, {}, seeded(), noise=torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Flow(Spec((2,), vocab=5), lambda spec: Field(still)), "model=autoregressive"),
+        (lambda: flow(still, times="cosine"), "times is uniform or logit_normal, not 'cosine'"),
+        (lambda: flow(still, coupling="sinkhorn"), "coupling is independent or optimal_transport, not 'sinkhorn'"),
+        (lambda: flow(still).sample(2, {}, seeded(), steps=0), "steps must be at least 1, not 0"),
+        (lambda: flow(still).sample(2, {}, seeded(), solver="rk4"), "solver is one of .*heun, not 'rk4'"),
+    ],
+)
+def test_wrong_options(make, message):
+    """Each is refused by a line that names it."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# Training
+
+RADIUS, WIDTH, MODES = 1.6, 0.25, 8
+CENTRES = RADIUS * torch.tensor([[math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)] for k in range(MODES)])
+
+
+class Ring(Data):
+    """Eight Gaussians on a circle: per axis, mean 0 and variance radius^2 / 2 + width^2."""
+
+    def __init__(self, *, labelled: bool = False) -> None:
+        self.labelled = labelled
+
+    def prepare(self) -> None:
+        pass
+
+    @property
+    def spec(self) -> Spec:
+        return Spec((2,), classes=MODES if self.labelled else 0)
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        rows, generator = rows or range(size), torch_generator("ring", split, step)
+        label = torch.randint(MODES, (size,), generator=generator)
+        x = CENTRES[label] + WIDTH * torch.randn(size, 2, generator=generator)
+        return Batch(x, {"label": label} if self.labelled else {})[rows.start : rows.stop]
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        yield self.batch(0, size, split)
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class Perceptron(nn.Module):
+    """Three hidden layers over x, sin and cos of pi t, and an embedded label."""
+
+    def __init__(self, spec: Spec, width: int = 96) -> None:
+        super().__init__()
+        self.label = nn.Embedding(spec.classes + 1, 8)
+        sizes = [2 + 2 + 8, width, width, width]
+        hidden = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.SiLU())]
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, 2))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        angle = math.pi * t[:, None]
+        label = self.label(cond.get("label", torch.zeros(len(x), dtype=torch.long)))
+        return self.layers(torch.cat((x, angle.sin(), angle.cos(), label), dim=1))
+
+
+def trained(data: Ring, steps: int, batch_size: int, **options: Any) -> tuple[Flow, Flow]:
+    """A flow before and after training."""
+    torch.manual_seed(0)
+    before, after = (Flow(data.spec, Perceptron, **options) for _ in range(2))
+    before.load_state_dict(after.state_dict())
+    how = Options(
+        steps=steps,
+        batch_size=batch_size,
+        optimizer="adamw",
+        lr=0.006,
+        device="cpu",
+        precision="float32",
+        val_every=0,
+        save_every=0,
+    )
+    return before.eval(), fit(after, data, Native(), how).averaged.eval()
+
+
+@pytest.fixture(scope="module")
+def independent() -> tuple[Flow, Flow]:
+    return trained(Ring(), 900, 256)
+
+
+@pytest.fixture(scope="module")
+def transported() -> tuple[Flow, Flow]:
+    return trained(Ring(), 900, 128, coupling="optimal_transport")
+
+
+@pytest.fixture(scope="module")
+def labelled() -> tuple[Flow, Flow]:
+    return trained(Ring(labelled=True), 500, 256, label_dropout=0.2)
+
+
+@torch.no_grad()
+def draw(model: Flow, n: int = 1000, seed: int = 1, **options: Any) -> Tensor:
+    return model.sample(n, {}, seeded(seed), **options)
+
+
+@pytest.mark.parametrize("coupling", ["independent", "transported"])
+def test_trained_flow_draws_from_the_data(coupling, request):
+    """Moments are those of eight Gaussians on a circle, every one is visited alike, and two-sample scores against
+    fresh data are near those of data against data, far from those of the untrained flow."""
+    before, after = request.getfixturevalue(coupling)
+    fresh, other = (Ring().batch(step, 1000, "test").x for step in (0, 1))
+    samples, untrained = draw(after), draw(before)
+
+    torch.testing.assert_close(samples.mean(dim=0), torch.zeros(2), rtol=0, atol=0.12)
+    torch.testing.assert_close(samples.T.cov(), torch.eye(2) * (RADIUS**2 / 2 + WIDTH**2), rtol=0, atol=0.12)
+    distance, mode = torch.cdist(samples, CENTRES).min(dim=1)
+    share = mode.bincount(minlength=MODES) / 1000
+    assert share.min() > 0.08
+    assert share.max() < 0.18
+    assert (distance.square().mean() / 2).sqrt().item() == pytest.approx(WIDTH, rel=0.3)
+
+    real, found, naive = (nearest_neighbour_accuracy(x, fresh) for x in (other, samples, untrained))
+    assert abs(real - 0.5) < 0.04
+    assert found < 0.57
+    assert naive > found + 0.1
+    real, found, naive = (energy_distance(x, fresh) for x in (other, samples, untrained))
+    assert abs(real) < 0.005
+    assert found < 0.012
+    assert naive > 4 * found
+
+
+def test_transport_straightens_the_paths(independent, transported):
+    """Two Euler steps suffice along the nearly straight paths of optimal transport, and do not along the others."""
+    fresh = Ring().batch(0, 1000, "test").x
+    curved, straight = (
+        energy_distance(draw(model, steps=2, solver="euler"), fresh) for model in (independent[1], transported[1])
+    )
+    assert straight < 0.02
+    assert curved > 4 * straight
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_trained_labels(labelled, guidance):
+    """The samples of a label lie at its Gaussian, also with guidance; without a label all are visited."""
+    before, after = labelled
+    label = torch.arange(MODES).repeat_interleave(60)
+    with torch.no_grad():
+        naive, samples = (m.sample(480, {"label": label}, seeded(), guidance=guidance) for m in (before, after))
+    hits = (torch.cdist(samples, CENTRES).argmin(dim=1) == label).double().mean()
+    assert hits > 0.95
+    assert (torch.cdist(naive, CENTRES).argmin(dim=1) == label).double().mean() < 0.4
+    means = samples.view(MODES, 60, 2).mean(dim=1)
+    torch.testing.assert_close(means, CENTRES, rtol=0, atol=0.15 * guidance)
+    if guidance == 1.0:
+        spread = samples.view(MODES, 60, 2).std(dim=1).mean().item()
+        assert spread == pytest.approx(WIDTH, rel=0.3)
+        share = torch.cdist(draw(after), CENTRES).argmin(dim=1).bincount(minlength=MODES) / 1000
+        assert share.min() > 0.05
