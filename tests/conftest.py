@@ -1,4 +1,4 @@
-"""What all tests share: one thread, a trained model, a text to learn from, and what the command line says to mistakes."""
+"""What all tests share: one thread, a trained model, a text to learn from, the command line's answer to mistakes."""
 
 import hashlib
 import shutil

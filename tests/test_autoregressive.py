@@ -95,7 +95,7 @@ def test_loss_is_cross_entropy(name):
     """The loss is the mean of -log softmax of each token, given only the tokens before it, worked out one by one."""
     model = transformer(classes=2 if "label" in name else 0)
     x, cond = torch.randint(5, (3, 4), generator=seeded()), rows_of(name, 3)
-    want = torch.zeros(3)
+    want = torch.zeros(3, dtype=torch.float64)
     for row in range(3):
         prefix = cond["prefix"][row].tolist() if "prefix" in cond else []
         before = prefix or [5]  # the start token
@@ -104,8 +104,8 @@ def test_loss_is_cross_entropy(name):
             logits = model.net(torch.tensor([before + x[row, :t].tolist()]), cond=extra)[0, -1]
             want[row] -= (logits[x[row, t]] - logits.exp().sum().log()) / 4
     out = model.loss(Batch(x, cond), seeded())
-    torch.testing.assert_close(out.value, want, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(model.log_prob(x, cond), -4 * want, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(out.value.double(), want, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.log_prob(x, cond).double(), -4 * want, rtol=1e-5, atol=1e-6)
     assert out.x_hat is None
     assert torch.equal(model(Batch(x, cond), seeded()).value, out.value), "forward is the loss"
 

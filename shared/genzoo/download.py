@@ -1,6 +1,7 @@
 """Public files: fetched once, checked, resumed after a break, kept in the user's cache folder."""
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -31,13 +32,16 @@ def download(url: str, sha256: str, *, name: str, chunk: int = 1 << 20) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             mode = "ab" if have and answer.status == 206 else "wb"
+            due, got = answer.headers["Content-Length"], 0
             with open(part, mode) as out:
                 while block := answer.read(chunk):
-                    out.write(block)
+                    got += out.write(block)
+            if due is not None and got < int(due):  # to http.client the end of a connection is the end of the file
+                raise ConnectionError(f"the connection ended after {got} of {due} bytes")
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: the part is the whole already
             raise UserError(f"cannot download {url} ({error}): try again, or fetch it yourself to {file}") from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(f"cannot download {url} ({error}): try again, or fetch it yourself to {file}") from error
     found = sha256_of(part)
     if found != sha256:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from genzoo.errors import UserError
 from genzoo_text import sources
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from genzoo.errors import UserError
 from genzoo_text.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, fit_tokenizer, load_tokenizer, pieces
 

@@ -50,7 +50,8 @@ class Autoregressive(GenerativeModel):
         x = x.flatten(1)
         before = self._before(len(x), cond, x.device)
         inputs = torch.cat((before, x[:, :-1]), dim=1)
-        logits = self.net(inputs, cond=self._embed(cond.get("label")))[:, before.shape[1] - 1 :]
+        label = self._labels(len(x), cond.get("label"), 1.0, x.device)
+        logits = self.net(inputs, cond=self._embed(label))[:, before.shape[1] - 1 :]
         return F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none").view_as(x)
 
     def _before(self, n: int, cond: Mapping[str, Tensor], device: torch.device) -> Tensor:
@@ -133,12 +134,15 @@ class Autoregressive(GenerativeModel):
         """
         device, net, context = generator.device, self.net, self.net.context
         length = torch.Size(self.spec.shape).numel() if length is None else length
+        if length < 1:
+            raise ValueError(f"length must be at least 1, not {length}")
+        newer = max(1, context // 2)
         label = self._labels(n, cond.get("label"), guidance, device)
         copies = 1 if label is None else len(label) // n
         extra = self._embed(label)
         seen = self._before(n, cond, device)
         if seen.shape[1] > context:
-            seen = seen[:, -(context // 2) :]
+            seen = seen[:, -newer:]
         memory = net.make_cache() if cache else None
         fresh, done, kept = seen, torch.zeros(n, dtype=torch.bool, device=device), []
         for _ in range(length):
@@ -157,7 +161,7 @@ class Autoregressive(GenerativeModel):
             fresh = token[:, None]
             seen = torch.cat((seen, fresh), dim=1)
             if seen.shape[1] > context:
-                seen = seen[:, -(context // 2) :]
+                seen = seen[:, -newer:]
                 if memory is not None:
                     memory.clear()
                     fresh = seen

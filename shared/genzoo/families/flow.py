@@ -94,8 +94,10 @@ class Flow(GenerativeModel):
             raise ValueError(f"steps must be at least 1, not {steps}")
         if solver not in SOLVERS:
             raise ValueError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
-        device = generator.device
-        x = torch.randn(n, *self.spec.shape, device=device, generator=generator) if noise is None else noise
+        device, shape = generator.device, (n, *self.spec.shape)
+        if noise is not None and noise.shape != shape:
+            raise ValueError(f"noise must have the shape {shape}, not {tuple(noise.shape)}")
+        x = torch.randn(shape, device=device, generator=generator) if noise is None else noise
         none = torch.full((n,), self.spec.classes, device=device)
         if self.spec.classes:
             cond = {"label": none, **cond}
@@ -114,7 +116,8 @@ class Flow(GenerativeModel):
 def match(noise: Tensor, data: Tensor) -> Tensor:
     """The order of `noise` [B, ...] that brings it nearest to `data` [B, ...] row by row: int64 [B].
 
-    Exact assignment by squared Euclidean distance (Jonker-Volgenant, in SciPy).
+    Exact assignment by squared Euclidean distance (Jonker-Volgenant, in SciPy). Of |x - y|^2 only -2 x y depends on the
+    order; in float64, so that data far from the origin lose nothing.
     """
-    cost = torch.cdist(data.flatten(1).float(), noise.flatten(1).float()).square()
+    cost = -data.flatten(1).double() @ noise.flatten(1).double().T
     return torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=noise.device)

@@ -21,6 +21,8 @@ def nearest_neighbour_accuracy(first: Tensor, second: Tensor) -> float:
 def energy_distance(first: Tensor, second: Tensor) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased, from rows [n, d] and [m, d] (Székely & Rizzo 2013, eq. 5): 0 where
     the laws are equal, and only there. The estimate of zero scatters around zero, so it can be negative."""
+    if len(first) < 2 or len(second) < 2:
+        raise ValueError(f"the energy distance needs at least 2 rows on each side, got {len(first)} and {len(second)}")
     a, b = first.flatten(1).double(), second.flatten(1).double()
     within_a = torch.cdist(a, a).sum() / (len(a) * (len(a) - 1))
     within_b = torch.cdist(b, b).sum() / (len(b) * (len(b) - 1))

@@ -1,0 +1,61 @@
+"""Every command in a README runs: its words are checked against the verbs and the configs; the short ones are run."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from genzoo import cli
+from genzoo.config import compose_config
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = sorted(p for p in [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), ROOT / "CONTRIBUTING.md"])
+
+
+def commands(path: Path) -> list[str]:
+    """Lines of code blocks (and table cells) that begin with genzoo or make."""
+    text = path.read_text()
+    blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:genzoo|make) [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    found = [line.split("  #")[0].strip() for line in lines]
+    ours = re.compile(r"(\.venv/bin/)?(genzoo|make|python -m genzoo_)")
+    return [line for line in found if ours.match(line) and "…" not in line]
+
+
+ALL = [(path.relative_to(ROOT), command) for path in READMES for command in commands(path)]
+
+
+def test_there_are_commands():
+    """The reader of the READMEs finds some."""
+    assert len(ALL) > 15
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[f"{p}: {c}" for p, c in ALL])
+def test_command(path, command, tmp_path, monkeypatch, smoke_run, capsys):
+    """Runs it on a smoke run, or composes it where it would train for minutes."""
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1].partition('=')[0]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[0] == "python":
+        words = ["genzoo", words[2].rpartition(".")[2], *words[3:]]
+    verb, rest = words[1], words[2:]
+    assert verb in cli.VERBS
+    if verb == "demo":
+        return
+    overrides = [w for w in rest if "=" in w]
+    preset = next((w for w in rest if "=" not in w and not w.startswith("-")), "text")
+    if verb == "train":
+        runs = compose_config("train", [f"preset={preset}", *overrides])
+        assert runs.trainer.steps > 0
+        return
+    monkeypatch.chdir(tmp_path)
+    if verb in ("sample", "evaluate"):
+        named = [o for o in overrides if o.startswith("checkpoint=")]
+        place = Path(named[0].partition("=")[2]) if named else Path("runs") / preset
+        shutil.copytree(smoke_run, place, symlinks=True)
+    cli.main([w.replace("{", "").replace("}", "") for w in words[1:]])
+    assert capsys.readouterr().out
