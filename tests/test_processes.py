@@ -23,7 +23,7 @@ def test_two_processes_end_where_one_does(tmp_path):
     one, two = (checkpoint.load(tmp_path / name / "checkpoints" / "last") for name in ("one", "two"))
     assert one.step == two.step == 6
     for name, value in one.weights.items():  # Muon turns rounding into differences of 1e-4; another batch gives 1e-2
-        torch.testing.assert_close(two.weights[name], value, rtol=0, atol=1e-3)
+        torch.testing.assert_close(two.weights[name], value, rtol=0, atol=3e-3)
     assert (tmp_path / "two" / "log.csv").read_text().count("\n") == (tmp_path / "one" / "log.csv").read_text().count(
         "\n"
     )

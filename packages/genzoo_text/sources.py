@@ -33,6 +33,8 @@ def read(path: str, column: str) -> str:
             return archive.read("text8").decode("ascii")
     if path.startswith("hf://"):
         return SEPARATOR.join(hugging_face(path.removeprefix("hf://"), column))
+    if not path:
+        raise UserError("data.path is empty: give builtin, a file or a folder")
     place = Path(path).expanduser()
     if not place.exists():
         raise UserError(f"data.path={path}: there is no such file or folder")
@@ -80,7 +82,7 @@ def json_lines(text: str, file: Path, column: str) -> Iterator[str]:
         if not isinstance(row, dict) or not isinstance(row.get(column), str):
             fields = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise UserError(f"{file}, line {number}: no text field {column!r} (there is: {fields}); set data.column=")
-        yield row[column]
+        yield row[column].encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # "\ud83d" alone is no text
 
 
 def hugging_face(name: str, column: str) -> Iterator[str]:
@@ -89,9 +91,12 @@ def hugging_face(name: str, column: str) -> Iterator[str]:
         from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise UserError("data.path=hf://… needs datasets: pip install 'genzoo[huggingface]'") from error
-    rows = load_dataset(name, split="train")
+    try:
+        rows = load_dataset(name, split="train")
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.path=hf://{name}: {error}") from error
     if column not in rows.column_names:
         raise UserError(
             f"hf://{name} has no column {column!r} (there is: {', '.join(rows.column_names)}); set data.column="
         )
-    return (row[column] for row in rows)
+    return (row[column] for row in rows if row[column])

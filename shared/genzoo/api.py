@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from genzoo import checkpoint
-from genzoo.config import assignments, build, check_type, compose_config, did_you_mean, plain
+from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, plain
 from genzoo.contract import Data, GenerativeModel, Spec
 from genzoo.draws import seed_of, torch_generator
 from genzoo.errors import UserError
@@ -42,16 +42,29 @@ class Trained:
     def sample(self, n: int = 1, *, seed: int = 0, **options: Any) -> Tensor:
         """n examples [n, *shape] in model space. Options are those of `genzoo sample`: the data's words (`prompt`,
         `label`) and the sampler's (`temperature`, `steps`); the preset's `sampling` gives their defaults."""
+        if n < 1:
+            raise UserError(f"n must be at least 1, not {n}")
         cond, more = self._request(n, options)
-        with torch.inference_mode():
-            return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
+        try:
+            with torch.inference_mode():
+                return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def stream(self, *, seed: int = 0, **options: Any) -> Iterator[Tensor]:
         """One example in pieces along its first axis, while it is being made."""
         if not hasattr(self.model, "stream"):
             raise UserError("this model makes its samples in one piece: leave stream out")
         cond, more = self._request(1, options)
-        return self.model.stream(1, cond, torch_generator("sample", seed, device=self.device), **more)
+        pieces = self.model.stream(1, cond, torch_generator("sample", seed, device=self.device), **more)
+
+        def checked() -> Iterator[Tensor]:
+            try:
+                yield from pieces
+            except ValueError as error:
+                raise UserError(str(error)) from error
+
+        return checked()
 
     def write(self, samples: Tensor, folder: str | Path) -> list[Path]:
         """Writes each sample as a file that other programs open, and a preview of all where the data draws one."""
@@ -112,6 +125,10 @@ def for_decoding(model: torch.nn.Module) -> None:
 
 
 def pick_device(device: str) -> str:
+    """The device that is meant; UserError where it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise UserError(f"device={device}, and torch sees none here: leave it at auto")
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -145,6 +162,9 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
         settings = resumed_config(begun, overrides)
     resume_from = run.last_checkpoint() if config.resume else None
     options = build(settings["trainer"], "trainer", allow=trust)
+    pick_device(options.device)
+    if settings["samples"] < 0:
+        raise UserError(f"samples must be at least 0, not {settings['samples']}")
     processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
     data = build(settings["data"], "data", allow=trust)
     objective = build(settings["objective"], "objective", allow=trust)
@@ -164,15 +184,15 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     first = state["step"] if state else 0
     yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
     main = processes.is_main_process
+    split_options(model, data, settings["sampling"])
+    check_options(settings["scoring"], keywords(data.metrics), "scoring")
+    loggers = [build(settings["logger"], "logger", allow=trust)] if main and settings["logger"] else []
     if main and not config.resume:
         run.start(yaml)
     elif main:
         checkpoint.replace_text(run.path / "config.yaml", yaml)
-    loggers = []
     if main:
         loggers.append(CsvLog(run.path / "log.csv", from_step=first))
-        if settings["logger"]:
-            loggers.append(build(settings["logger"], "logger", allow=trust))
     trained = Trained(model, data, settings, first, run.path)
 
     with TrainingProgress(options.steps, first=first, quiet=not main) as progress:
@@ -251,6 +271,6 @@ def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint) -> None:
 
 def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """`genzoo evaluate`: the scores of a checkpoint, each with its protocol."""
-    from genzoo.evaluate import evaluate_config, evaluation_config
+    from genzoo.evaluation import evaluate_config, evaluation_config
 
     return evaluate_config(evaluation_config([f"checkpoint={path}", *overrides]))

@@ -114,14 +114,17 @@ def load(path: str | Path) -> Checkpoint:
         raise UserError(f"{file} is damaged or cut short ({error}): use another checkpoint") from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{file} was not written by this genzoo (format {metadata.get('format')}, known: {FORMAT})")
-    return Checkpoint(
-        path=file,
-        step=int(metadata["step"]),
-        config=json.loads(metadata["config"]),
-        spec=Spec.from_dict(json.loads(metadata["spec"])),
-        data_state=json.loads(metadata["data_state"]),
-        weights=weights,
-    )
+    try:
+        return Checkpoint(
+            path=file,
+            step=int(metadata["step"]),
+            config=json.loads(metadata["config"]),
+            spec=Spec.from_dict(json.loads(metadata["spec"])),
+            data_state=json.loads(metadata["data_state"]),
+            weights=weights,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} was not written by genzoo ({error}): use another checkpoint") from error
 
 
 def load_train_state(folder: Path) -> dict[str, Any]:

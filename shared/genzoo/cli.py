@@ -27,6 +27,9 @@ VERBS = ("train", "sample", "evaluate", "list", "demo")
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Exits with status 2 and one line on standard error for what the user can mend."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
         return
@@ -50,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if os.environ.get("GENZOO_DEBUG"):
+            raise
+        fail(str(error))
 
 
 def fail(message: str) -> None:
@@ -66,10 +73,11 @@ def dispatch(words: Sequence[str]) -> None:
         from genzoo.config import did_you_mean
 
         raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, VERBS)}; there are: {', '.join(VERBS)}")
-    if verb == "list":
-        return list_presets(rest)
-    if verb == "demo":
-        return demo(rest)
+    if verb in ("list", "demo"):
+        run = {"list": list_presets, "demo": demo}[verb]
+        if rest and rest[0] in ("-h", "--help"):
+            return print(f"genzoo {verb}{' [--config-dir DIR]' if verb == 'list' else ''}\n\n{run.__doc__}")
+        return run(rest)
     show = many = False
     config_dir, preset, overrides = None, None, []
     while rest:
@@ -137,7 +145,7 @@ def run_sample(overrides: list[str], config_dir: str | None, show: bool) -> None
 
 
 def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> None:
-    from genzoo.evaluate import evaluate_config, evaluation_config
+    from genzoo.evaluation import evaluate_config, evaluation_config
 
     config = evaluation_config(overrides, config_dir=config_dir)
     if show:
@@ -176,6 +184,8 @@ def list_presets(rest: Sequence[str]) -> None:
         if rest[0] != "--config-dir" or len(rest) != 2:
             raise UserError("genzoo list takes nothing but --config-dir DIR")
         config_dir = rest[1]
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: there is no such folder")
     names = presets(config_dir)
     width = max(map(len, names))
     for name in names:

@@ -5,21 +5,23 @@ the installed package.
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -29,6 +31,47 @@ from genzoo.errors import UserError
 OURS = ("genzoo", "attention_core")
 """What a configuration may build: anything from packages whose names begin so. A checkpoint from a stranger can
 therefore not run code of its choice."""
+
+COMMANDS = tuple(
+    f"genzoo.{name}" for name in ("api", "checkpoint", "cli", "config", "download", "evaluation", "sample")
+)
+"""Our modules that hold no parts of a model: with `train` or `download` a configuration could do anything."""
+
+UNREADABLE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+"""What hydra and omegaconf raise for a configuration that cannot be composed."""
+
+TEXTS = ("out", "init", "checkpoint", "data.path")
+"""Keys that are text whatever it looks like."""
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+KEYS: dict[str, dict[str, Any]] = {
+    "train": {"out": str, "resume": bool, "init": str | None, "samples": int, "trust": list[str]},
+    "sample": {
+        "checkpoint": str,
+        "n": int,
+        "seed": int,
+        "batch_size": int,
+        "out": str | None,
+        "stream": bool,
+        "device": Device,
+        "trust": list[str],
+    },
+    "evaluate": {
+        "checkpoint": str,
+        "split": str,
+        "n": int,
+        "seed": int,
+        "batch_size": int,
+        "device": Device,
+        "trust": list[str],
+    },
+}
+"""The keys of each verb that belong to no group, with their types."""
+
+GROUPS = {
+    "train": ("data", "model", "objective", "trainer", "logger", "sampling", "scoring"),
+    "evaluate": ("data", "sampling", "scoring"),
+}
 
 
 def config_folder() -> Path:
@@ -54,18 +97,51 @@ def compose_config(
     nodes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> DictConfig:
     """The configuration of a verb. nodes: groups of keys known only now (the options of a checkpoint)."""
+    options = [node for group, node in (nodes or {}).items() if verb == "sample"]
+    texts = {*TEXTS, *(key for node in options for key, value in node.items() if isinstance(value, str))}
+    overrides = [readable(override, texts=texts) for override in overrides]
     try:
         config = _compose(verb, overrides, config_dir, nodes)
-    except (HydraException, OmegaConfBaseException) as error:
+    except UNREADABLE as error:
         try:
             whole = _compose(verb, [o for o in overrides if o.startswith("preset=")], config_dir, nodes)
-        except (HydraException, OmegaConfBaseException):
+        except UNREADABLE:
             whole = {}
-        raise UserError(explain(error, list(flat_keys(whole)))) from error
+        groups = [o for o in overrides if o.partition("=")[0] in ("", *GROUPS.get(verb, ()))]
+        if groups and isinstance(error, ValueError):
+            raise UserError(f"{groups[0]} cannot be: {error}") from error
+        raise UserError(explain(error, list(flat_keys(whole)), config_dir)) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} has no value: give {missing[0]}=…")
+    for key, value in plain(config).items():
+        if key in KEYS[verb]:
+            check_type(value, KEYS[verb][key], key)
+        elif verb in GROUPS and key not in GROUPS[verb]:
+            known = [*KEYS[verb], *GROUPS[verb]]
+            first_line = "; does the preset begin with `# @package _global_`?" if key == "preset" else ""
+            raise UserError(f"unknown key {key}{did_you_mean(str(key), known)}{first_line}")
     return config
+
+
+def readable(override: str, *, texts: Collection[str] = (), lists: bool = False) -> str:
+    """An override as hydra reads it: a value that its grammar has no place for is quoted, and so are those of keys in
+    `texts`, so that a prompt or a file name may be any text. lists: whether `a,b` stands for two values."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip("+~"):
+        return override
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+        if quoted or (lists and parsed.is_sweep_override()):
+            return override
+        if (key not in texts or (value == "null" and key in TEXTS)) and not parsed.is_sweep_override():
+            return override
+    except HydraException:
+        odd_key = not key.replace(".", "").replace("_", "").lstrip("+").isalnum()
+        if odd_key or (value[:1] in ("[", "{") and key not in texts):
+            return override
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _compose(
@@ -74,10 +150,11 @@ def _compose(
     store = ConfigStore.instance()
     for group, node in (nodes or {}).items():
         store.store(group=group, name="of_checkpoint", node=OmegaConf.create(dict(node)), provider="checkpoint")
-    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    folder = QuotedString(f"file://{Path(config_dir or '').resolve()}", Quote.single).with_quotes()
+    search = [f"hydra.searchpath=[{folder}]"] if config_dir else []
     GlobalHydra.instance().clear()
     if verb == "train" and not any(o.startswith("out=") for o in overrides):
-        named = [o.partition("=")[2] for o in overrides if o.startswith("preset=")]
+        named = [o.partition("=")[2].strip("'\"") for o in overrides if o.startswith("preset=")]
         overrides = [*overrides, f"out=runs/{named[-1] if named else 'text'}"]
     with initialize_config_dir(str(config_folder()), version_base="1.3", job_name=verb):
         config = compose(verb, [*overrides, *search])
@@ -85,24 +162,27 @@ def _compose(
     return config
 
 
-def explain(error: Exception, known: Sequence[str]) -> str:
+def explain(error: Exception, known: Sequence[str], config_dir: str | None = None) -> str:
     """One line for a person from what hydra and omegaconf say; known: all keys there are."""
     text = str(error)
+    if isinstance(error, yaml.YAMLError):
+        return " ".join(text.split())
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         key = unknown[1] or unknown[2]
         return f"unknown key {key}{did_you_mean(key, known)}; --cfg job shows all keys"
     if absent := re.search(r"(?:In '[^']+': )?Could not find '([^']+)'", text):
         group, _, name = absent[1].rpartition("/")
-        there = sorted({f.stem for f in (config_folder() / group).glob("*.yaml")}) if group else []
+        folders = [config_folder(), *([Path(config_dir)] if config_dir else [])]
+        there = sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")}) if group else []
         return f"there is no {group or 'config'} {name!r}{did_you_mean(name, there)}; there are: {', '.join(there)}"
     return text.strip().splitlines()[0]
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """ ", did you mean X?" or nothing."""
-    near = difflib.get_close_matches(word, known, n=1) or difflib.get_close_matches(
-        word.rpartition(".")[2], [k.rpartition(".")[2] for k in known], n=1
-    )
+    last = {k.rpartition(".")[2]: k for k in reversed(known)}  # the first key of several with the same end
+    near = difflib.get_close_matches(word, known, n=1)
+    near = near or [last[end] for end in difflib.get_close_matches(word.rpartition(".")[2], last, n=1)]
     return f", did you mean {near[0]}?" if near else ""
 
 
@@ -119,7 +199,7 @@ def sweep(overrides: Sequence[str]) -> list[list[str]]:
     """All combinations of `key=a,b` overrides, for `-m`."""
     lists: list[list[str]] = [[]]
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides([readable(o, lists=True) for o in overrides])
         for override in parsed:
             if override.is_sweep_override():
                 choices = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
@@ -151,19 +231,25 @@ def build(config: Any, where: str, *args: Any, allow: Sequence[str] = ()) -> Any
     config = plain(config)
     check(config, where, allow=allow)
     try:
-        made = instantiate(config, _convert_="all")
+        made = _make(config, where, allow)
         return made(*args) if args else made
-    except HydraException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, ValueError):
-            raise UserError(f"{where}: {cause}") from error
-        raise cause from error
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _make(node: Any, where: str, allow: Sequence[str]) -> Any:
+    """Hydra's `_target_` and `_partial_`, and no more of it: values are taken as they are, nothing is resolved."""
+    if isinstance(node, list):
+        return [_make(item, where, allow) for item in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: _make(value, where, allow) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return values
+    target = locate(node["_target_"], where, allow)
+    return functools.partial(target, **values) if node.get("_partial_") else target(**values)
 
 
 def check(node: Any, where: str, *, allow: Sequence[str] = ()) -> None:
@@ -182,8 +268,15 @@ def check(node: Any, where: str, *, allow: Sequence[str] = ()) -> None:
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
         names = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         anything = len(names) < len(signature.parameters)
+        absent = [
+            p.name
+            for p in signature.parameters.values()
+            if p.default is p.empty and p.kind is p.KEYWORD_ONLY and p.name not in node
+        ]
+        if absent and not node.get("_partial_"):
+            raise UserError(f"{where}.{absent[0]} has no value: {node['_target_']} needs it")
     for key, value in node.items():
-        if str(key).startswith("_"):
+        if key in ("_target_", "_partial_"):
             continue
         if not anything and key not in names and "_target_" in node:
             raise UserError(
@@ -204,7 +297,7 @@ def has_target(node: Any) -> bool:
 
 def locate(name: str, where: str, allow: Sequence[str] = ()) -> Any:
     """The class or function of a dotted name; UserError where it is not ours or not there."""
-    package = name.partition(".")[0]
+    package = name.partition(".")[0] if isinstance(name, str) else ""
     if not ours(package, allow):
         raise UserError(
             f"{where}._target_={name} is not part of genzoo: if you trust it, allow it by trust=[{package}] "
@@ -223,8 +316,11 @@ def locate(name: str, where: str, allow: Sequence[str] = ()) -> Any:
                 found = getattr(found, part)
         except AttributeError:
             break
-        if isinstance(found, types.ModuleType) or not ours(found.__module__.partition(".")[0], allow):
+        home = getattr(found, "__module__", None) or ""
+        if isinstance(found, types.ModuleType) or not callable(found) or not ours(home.partition(".")[0], allow):
             raise UserError(f"{where}._target_={name} leads out of {package}: name the class where it is defined")
+        if home in COMMANDS:
+            raise UserError(f"{where}._target_={name} is a command of genzoo, no part of a model")
         return found
     raise UserError(f"{where}._target_={name}: there is no such thing")
 
@@ -249,3 +345,11 @@ def check_type(value: Any, hint: Any, where: str) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{where}={value}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def check_options(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
+    """UserError for an option that is not among the annotated ones, or has a wrong type."""
+    for key, value in values.items():
+        if key not in hints:
+            raise UserError(f"unknown key {where}.{key}{did_you_mean(key, list(hints))}; there are: {', '.join(hints)}")
+        check_type(value, hints[key], f"{where}.{key}")

@@ -103,9 +103,10 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
             raise UserError("logger=tensorboard needs tensorboard: pip install 'genzoo[tensorboard]'") from error
-        self.writer = SummaryWriter(folder)
+        self.open, self.writer = lambda: SummaryWriter(folder), None
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+        self.writer = self.writer or self.open()
         for key, value in numbers.items():
             self.writer.add_scalar(f"{split}/{key}", value, step)
         self.writer.flush()
@@ -119,7 +120,9 @@ class WandbLog:
             import wandb
         except ModuleNotFoundError as error:
             raise UserError("logger=wandb needs wandb: pip install 'genzoo[wandb]'") from error
-        self.run = wandb.init(project=project, name=name, dir=folder, mode=mode, resume="allow")
+        self.open = lambda: wandb.init(project=project, name=name, dir=folder, mode=mode, resume="allow")
+        self.run = None
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+        self.run = self.run or self.open()
         self.run.log({f"{split}/{key}": value for key, value in numbers.items()}, step=step)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def sampling_config(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
     """sample.yaml with the checkpoint's own sampling options as further keys."""
-    from genzoo.evaluate import checkpoint_path
+    from genzoo.evaluation import checkpoint_path
 
     saved = checkpoint.load(checkpoint_path(overrides)).config
     return compose_config(
@@ -33,12 +33,7 @@ def sample_config(config: "DictConfig") -> list[Path]:
     if mine["n"] < 1 or mine["batch_size"] < 1:
         raise UserError("n and batch_size must be at least 1")
     trained = api.load(mine["checkpoint"], device=mine["device"], trust=mine["trust"])
-    try:
-        return stream(trained, mine, options) if mine["stream"] else make(trained, mine, options)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return stream(trained, mine, options) if mine["stream"] else make(trained, mine, options)
 
 
 def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:

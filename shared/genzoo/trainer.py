@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -46,7 +46,7 @@ class Options:
     batch_size: int = 16
     accumulate: int = 1
     seed: int = 0
-    optimizer: str = "muon"
+    optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = 0.004
     muon_lr: float = 0.02
     warmup: int = 20
@@ -55,9 +55,9 @@ class Options:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.99
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     val_every: int = 250
     val_batches: int = 8
     save_every: int = 500

@@ -186,7 +186,7 @@ def pick(
     min_p: float | None = None,
 ) -> Tensor:
     """One token for each row of logits [n, V]; see `Autoregressive.stream`. ValueError for options out of range."""
-    if temperature < 0:
+    if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be 0 (the likeliest token) or more, not {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}; leave it out to allow every token")

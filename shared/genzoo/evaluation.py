@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genzoo import __version__, api, checkpoint
-from genzoo.config import build, compose_config, plain
+from genzoo.config import build, check_options, compose_config, plain
 from genzoo.errors import UserError
 from genzoo.metrics import likelihood
 
@@ -34,23 +34,26 @@ def checkpoint_path(overrides: Sequence[str]) -> str:
 def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     """Runs the scores that evaluate.yaml asks for and returns them."""
     settings = plain(config)
+    if settings["n"] < 0 or settings["batch_size"] < 1:
+        raise UserError("n must be at least 0, and batch_size at least 1")
     trained = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
     state = trained.data.state_dict()
     trained.data = build(settings["data"], "data", allow=settings["trust"])
     trained.data.load_state_dict(state)
     trained.config = {**trained.config, "sampling": settings["sampling"]}
+    options = settings["scoring"]
+    check_options(options, api.keywords(trained.data.metrics), "scoring")
     trained.data.prepare()
     split = settings["split"]
-    scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
+    try:
+        scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if settings["n"]:
         samples = [
             trained.sample(min(settings["batch_size"], settings["n"] - done), seed=settings["seed"] + done)
             for done in range(0, settings["n"], settings["batch_size"])
         ]
-        options = settings["scoring"]
-        unknown = set(options) - set(api.keywords(trained.data.metrics))
-        if unknown:
-            raise UserError(f"unknown key scoring.{sorted(unknown)[0]}")
         scores |= trained.data.metrics(torch.cat([s.cpu() for s in samples]), split, **options)
     if not scores:
         raise UserError("nothing to score: this model has no likelihood, so give n= (samples to score)")
