@@ -3,10 +3,11 @@
     make bench
     python tests/benchmarks/text.py --threads 1 2 --rounds 5 --nanogpt FOLDER
 
-All models have the same width, depth, heads, vocabulary and context, no dropout, and float32; every step is forward,
-loss, backward, clipping and AdamW. Rounds take turns, so that a slow moment of the machine hits all alike; the figure
-is the median over rounds of CPU seconds (process time, all threads), and the ratio is to ours. Decoding is greedy, one
-sequence, with each library's own key/value cache, from the same prompt.
+All models have the same width, depth, heads, vocabulary and context and no dropout; every step is forward, loss,
+backward, clipping and AdamW, in float32 and under the same bfloat16 autocast. Rounds take turns, so that a slow moment
+of the machine hits all alike; the figure is the median over rounds of CPU time (of the process, all threads), and the
+ratio is to ours: above 1 is slower than genzoo. Decoding is greedy, one sequence, float32, with each library's own
+key/value cache, from the same prompt.
 """
 
 import argparse
@@ -131,54 +132,62 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def training_step(model: nn.Module, loss: Callable, tokens: torch.Tensor) -> Callable[[], None]:
+def training_step(model: nn.Module, loss: Callable, tokens: torch.Tensor, bfloat16: bool) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss(tokens).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            value = loss(tokens)
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     return step
 
 
-def compare(name: str, makers: dict[str, Callable], rounds: int, threads: int) -> dict[str, dict[str, float]]:
-    """Median CPU seconds of a step and of a decoded token, by library; prints the table."""
+def compare(name: str, makers: dict[str, Callable], rounds: int, threads: int) -> None:
+    """Prints median CPU time of a step and of a decoded token, by library."""
     size = SIZES[name]
     torch.set_num_threads(threads)
     tokens = torch.randint(0, VOCAB, (size["batch"], size["context"] + 1), generator=torch.Generator().manual_seed(0))
-    runs, parameters = {}, {}
+    runs: dict[str, dict[str, Callable[[], float]]] = {}
+    parameters = {}
+    repeat = 5 if name == "nano" else 2
     for library, make in makers.items():
         torch.manual_seed(0)
         model, loss, decode = make(size)
         parameters[library] = sum(p.numel() for p in model.parameters())
-        runs[library] = training_step(model.train(), loss, tokens), model, decode
-    times: dict[str, dict[str, list[float]]] = {library: {"step": [], "token": []} for library in makers}
-    repeat = 5 if name == "nano" else 2
-    for kind in ("step", "token"):
+        float32, bfloat16 = (training_step(model, loss, tokens, precise) for precise in (False, True))
+
+        def train(model: nn.Module = model, step: Callable = float32) -> float:
+            model.train()
+            return cpu_seconds(lambda: [step() for _ in range(repeat)]) / repeat
+
+        def write(model: nn.Module = model, decode: Callable = decode) -> float:
+            model.eval()
+            if isinstance(model, Autoregressive):
+                for_decoding(model)
+            with torch.inference_mode():
+                return cpu_seconds(lambda: decode(tokens[:1, :8], size["new"])) / size["new"]
+
+        runs[library] = {"step": train, "step bf16": partial(train, step=bfloat16), "token": write}
+    print(f"\n{name}: {size}, {threads} thread(s), median CPU time of {rounds} rounds, ms (ratio to genzoo)")
+    print(f"{'':16}{'parameters':>12}{'step, float32':>20}{'step, bfloat16':>20}{'token':>18}{'tokens/s':>10}")
+    times = {library: {kind: [] for kind in kinds} for library, kinds in runs.items()}
+    for kind in ("step", "step bf16", "token"):
         for i in range(rounds + 1):  # the first round warms up
-            for library, (step, model, decode) in runs.items():
-                if kind == "step":
-                    seconds = cpu_seconds(lambda step=step: [step() for _ in range(repeat)]) / repeat
-                else:
-                    model.eval()
-                    if library == "genzoo":
-                        for_decoding(model)
-                    with torch.inference_mode():
-                        seconds = cpu_seconds(lambda d=decode: d(tokens[:1, :8], size["new"])) / size["new"]
+            for library in runs:
+                seconds = runs[library][kind]()
                 if i:
                     times[library][kind].append(seconds)
     medians = {library: {k: statistics.median(v) for k, v in kinds.items()} for library, kinds in times.items()}
-    print(f"\n{name}: {size}, {threads} thread(s), medians of {rounds} rounds, CPU time")
-    print(f"{'':16}{'parameters':>12}{'ms/step':>10}{'x ours':>8}{'ms/token':>10}{'tokens/s':>10}{'x ours':>8}")
     for library, median in medians.items():
-        ratios = {k: median[k] / medians["genzoo"][k] for k in median}
+        cells = [f"{median[k] * 1e3:.2f} ({median[k] / medians['genzoo'][k]:.2f})" for k in median]
         print(
-            f"{library:16}{parameters[library]:>12,}{median['step'] * 1e3:>10.1f}{ratios['step']:>8.2f}"
-            f"{median['token'] * 1e3:>10.2f}{1 / median['token']:>10.0f}{ratios['token']:>8.2f}"
+            f"{library:16}{parameters[library]:>12,}{cells[0]:>20}{cells[1]:>20}{cells[2]:>18}"
+            f"{1 / median['token']:>10.0f}"
         )
-    return medians
 
 
 def main() -> None:
