@@ -127,7 +127,7 @@ class Attention(nn.Module):
             if self.gain_h is not None:
                 q, k = layer_norm(q), layer_norm(k)
         if self.gain_h is not None:
-            q = q * self.gain_h.to(q.dtype)[:, None]
+            q = q * self.gain_h.to(q.dtype).unsqueeze(-1)
         if not (v.device.type == "cpu" and torch.is_autocast_enabled("cpu")):  # rotation leaves float32
             q, k = q.to(v.dtype), k.to(v.dtype)
         q_bhtd, k_bgsd, v_bgsd = (z.transpose(1, 2) for z in (q, k, v))

@@ -175,5 +175,6 @@ class Block(nn.Module):
         return h, gate
 
     def _leave(self, x: Tensor, h: Tensor, gate: Tensor | None) -> Tensor:
-        h = F.dropout(h, self.dropout, self.training)
+        if self.training and self.dropout:
+            h = F.dropout(h, self.dropout)
         return x + h if gate is None else torch.addcmul(x, gate, h)

@@ -91,9 +91,13 @@ class TokenTransformer(nn.Module):
         x = self.embedding(tokens)
         if cond is not None:
             x = x + (cond if cond.ndim == 3 else cond[:, None])
-        x = first = nn.functional.dropout(layer_norm(x), self.dropout, self.training)
-        for i, block in enumerate(self.blocks):
-            x = self.mix_i2[i, 0] * x + self.mix_i2[i, 1] * first
+        x = layer_norm(x)
+        if self.training and self.dropout:
+            x = nn.functional.dropout(x, self.dropout)
+        first = x
+        own, again = self.mix_i2.unbind(dim=1)
+        for i, (block, a, b) in enumerate(zip(self.blocks, own.unbind(), again.unbind(), strict=True)):
+            x = torch.addcmul(a * x, b, first)
             x = block(x, rotation=rotation, cache=None if cache is None else cache[i])
         if last:
             x = x[:, -1:]
