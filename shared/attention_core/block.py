@@ -24,12 +24,21 @@ class FeedForward(nn.Module):
         self.to_out = nn.Linear(hidden or 4 * dim, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.to_out(_squared_relu(self.to_hidden(x)))
+        return self.to_out(_SquaredReLU.apply(self.to_hidden(x)))
 
 
-def _squared_relu(x: Tensor) -> Tensor:
-    x = F.relu(x)
-    return x * x
+class _SquaredReLU(torch.autograd.Function):
+    """relu(x)^2 with half the passes over memory backward that autograd's own chain would take; same numbers."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return F.relu(x).square_()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (grad * F.relu(x)).mul_(2)
 
 
 class GatedFeedForward(nn.Module):

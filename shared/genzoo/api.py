@@ -118,7 +118,7 @@ def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -
 
 def for_decoding(model: torch.nn.Module) -> None:
     """Lays the weights of linear layers out input by input. Their values stay; a single row then meets them in the
-    order they lie in memory, which decoding on a CPU gains a third from."""
+    order they lie in memory, which decoding on a CPU gains a fifth from."""
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear):
             layer.weight.data = layer.weight.data.t().contiguous().t()

@@ -199,6 +199,7 @@ def list_presets(rest: Sequence[str]) -> None:
 
 def demo(rest: Sequence[str]) -> None:
     """Trains the text model on the embedded text for about a minute, then samples from it."""
+    import shutil
     import tempfile
 
     from genzoo.errors import UserError
@@ -211,13 +212,14 @@ def demo(rest: Sequence[str]) -> None:
     run_train(["preset=text_demo", f"out={out}"], None, False)
     print()
     run_sample([f"checkpoint={out}", "prompt=The ", "stream=true"], None, False)
+    genzoo = "genzoo" if shutil.which("genzoo") else os.path.relpath(sys.argv[0])
     print(
         f"""
 That was written by a model that did not exist two minutes ago. Next:
 
-  genzoo sample checkpoint={out} prompt="A list is" temperature=0.6
-  genzoo train text                         the same on the whole recipe, about ten minutes
-  genzoo train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
-  genzoo list                               what else there is
+  {genzoo} sample checkpoint={out} prompt="A list is" temperature=0.6
+  {genzoo} train text                         the same on the whole recipe, about ten minutes
+  {genzoo} train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
+  {genzoo} list                               what else there is
 """
     )

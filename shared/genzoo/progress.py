@@ -54,4 +54,4 @@ class TrainingProgress:
             self.console.print(f"step {step}/{self.steps}  {'  '.join(shown)}")
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)

@@ -213,3 +213,10 @@ def test_refused():
         Block(Attention(C, 4), FeedForward(C))(x, cond=cond)
     with pytest.raises(ValueError, match="taps must be at least 1, not 0"):
         ShortConvolution(C, taps=0)
+
+
+def test_feed_forward_has_second_derivatives():
+    """Gradient penalties differentiate a gradient: the squared ReLU's own backward pass must have one too."""
+    layer = FeedForward(4, 8).double()
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (x,))
