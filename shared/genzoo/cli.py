@@ -212,14 +212,14 @@ def demo(rest: Sequence[str]) -> None:
     run_train(["preset=text_demo", f"out={out}"], None, False)
     print()
     run_sample([f"checkpoint={out}", "prompt=The ", "stream=true"], None, False)
-    genzoo = "genzoo" if shutil.which("genzoo") else os.path.relpath(sys.argv[0])
+    here = "" if shutil.which("genzoo") else f"(genzoo is {Path(sys.executable).parent / 'genzoo'})\n"
     print(
         f"""
 That was written by a model that did not exist two minutes ago. Next:
 
-  {genzoo} sample checkpoint={out} prompt="A list is" temperature=0.6
-  {genzoo} train text                         the same on the whole recipe, about ten minutes
-  {genzoo} train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
-  {genzoo} list                               what else there is
-"""
+  genzoo sample checkpoint={out} prompt="A list is" temperature=0.6
+  genzoo train text                         the same on the whole recipe, about ten minutes
+  genzoo train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
+  genzoo list                               what else there is
+{here}"""
     )
