@@ -220,3 +220,16 @@ def test_feed_forward_has_second_derivatives():
     layer = FeedForward(4, 8).double()
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(layer, (x,))
+
+
+def test_short_convolution_has_second_derivatives():
+    """First and second derivatives agree with finite differences: gradient penalties need both."""
+    layer = ShortConvolution(3, taps=3).double()
+    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
+
+    def run(x, weight):
+        return torch.func.functional_call(layer, {"weight_ck": weight}, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, weight))
+    assert torch.autograd.gradgradcheck(run, (x, weight))
