@@ -256,6 +256,9 @@ def test_many_samplings(say, run_copy):
 def test_two_precisions_in_one_process(say, text_file, tiny):
     """A sweep may change what Accelerate holds for the whole process."""
     say("train", "text_smoke", "-m", f"data.path={text_file}", *tiny, "trainer.precision=float32,bfloat16")
+    logs = [Path("multirun", name, "log.csv").read_text().splitlines() for name in ("000", "001")]
+    assert len(logs[0]) == len(logs[1]) > 1
+    assert logs[0] != logs[1]
 
 
 def test_module_entry_points(monkeypatch, tmp_path, text_file, tiny, capsys):
