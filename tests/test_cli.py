@@ -692,3 +692,11 @@ def test_every_key_of_the_run_is_plain(smoke_run):
     assert json.loads(json.dumps(config)) == config
     assert "${" not in json.dumps(config)
     assert set(flat_keys(plain(config))) >= {"data.context", "model.net.context", "trainer.steps", "sampling.prompt"}
+
+
+def test_resuming_reads_odd_values_as_training_does(say, tmp_path, text_file, tiny):
+    """The same command line with resume=true goes on, also where a file's name is no word of hydra's grammar."""
+    odd = text_file.rename(tmp_path / "my text (1), new.txt")
+    say("train", "text_smoke", f"data.path={odd}", *tiny, "out=run")
+    say("train", "text_smoke", f"data.path={odd}", *tiny, "out=run", "resume=true", "trainer.steps=3")
+    assert (tmp_path / "run" / "checkpoints" / "last").resolve().name == "step_000003"

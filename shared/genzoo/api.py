@@ -51,6 +51,11 @@ class Trained:
         except ValueError as error:
             raise UserError(str(error)) from error
 
+    def sample_in_batches(self, n: int, *, batch_size: int, seed: int = 0, **options: Any) -> Tensor:
+        """n examples, at most `batch_size` at once, gathered on the CPU; each batch's seed is `seed` plus its first."""
+        firsts = range(0, n, batch_size)
+        return torch.cat([self.sample(min(batch_size, n - i), seed=seed + i, **options).cpu() for i in firsts])
+
     def stream(self, *, seed: int = 0, **options: Any) -> Iterator[Tensor]:
         """One example in pieces along its first axis, while it is being made."""
         if not hasattr(self.model, "stream"):
@@ -156,7 +161,8 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     from genzoo.trainer import Hooks, State, fit
 
     run = RunFolder(config.out)
-    settings, trust = plain(config), plain(config).pop("trust")
+    settings = plain(config)
+    trust = settings["trust"]
     if config.resume:
         begun = run.config()
         settings = resumed_config(begun, overrides)

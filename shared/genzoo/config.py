@@ -213,7 +213,7 @@ def sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def assignments(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     """Keys and values of plain overrides."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = OverridesParser.create().parse_overrides([readable(o, texts=TEXTS) for o in overrides])
     return [(override.key_or_group, override.value()) for override in parsed]
 
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from genzoo import __version__, api, checkpoint
 from genzoo.config import build, check_options, compose_config, plain
 from genzoo.errors import UserError
@@ -50,11 +48,8 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     except ValueError as error:
         raise UserError(str(error)) from error
     if settings["n"]:
-        samples = [
-            trained.sample(min(settings["batch_size"], settings["n"] - done), seed=settings["seed"] + done)
-            for done in range(0, settings["n"], settings["batch_size"])
-        ]
-        scores |= trained.data.metrics(torch.cat([s.cpu() for s in samples]), split, **options)
+        samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
+        scores |= trained.data.metrics(samples, split, **options)
     if not scores:
         raise UserError("nothing to score: this model has no likelihood, so give n= (samples to score)")
     report = {

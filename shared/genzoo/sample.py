@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from genzoo import api, checkpoint
 from genzoo.config import compose_config, plain
 from genzoo.errors import UserError
@@ -44,14 +42,12 @@ def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
 
 
 def make(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
-    n, size = mine["n"], mine["batch_size"]
-    parts = [trained.sample(min(size, n - first), seed=mine["seed"] + first, **options) for first in range(0, n, size)]
-    samples = torch.cat([part.cpu() for part in parts])
+    samples = trained.sample_in_batches(mine["n"], batch_size=mine["batch_size"], seed=mine["seed"], **options)
     here = checkpoint.run_of(trained.path) or Path()
     folder = new_folder(Path(mine["out"] or here / "samples"), given=bool(mine["out"]))
     for i, x in enumerate(samples):
         if words := trained.data.describe(x):
-            print(words if n == 1 else f"--- {i}\n{words}")
+            print(words if len(samples) == 1 else f"--- {i}\n{words}")
     files = trained.write(samples, folder)
     print(f"({len(files)} files in {folder})", file=sys.stderr)
     return files
