@@ -15,6 +15,7 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/text.py
+	$(BIN)/python tests/benchmarks/born.py
 
 # torch first and from the constraints: an unpinned torch would bring several GB of GPU libraries to a machine without one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from genzoo.draws import in_epochs, numpy_generator, seed_of, torch_generator
+from genzoo.draws import in_epochs, items_in_epochs, numpy_generator, seed_of, torch_generator
 
 
 def test_seeds_are_fixed_forever():
@@ -104,3 +104,26 @@ def test_first_place_is_fair():
     """Over many epochs every item comes first about as often as every other (5 sigma)."""
     first = Counter(in_epochs(epoch * 5, 5, "seed")[1] for epoch in range(2000))
     assert all(abs(first[item] - 400) < 5 * (2000 * 0.2 * 0.8) ** 0.5 for item in range(5))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_items_of_a_range(n):
+    """The items at consecutive positions are those of each position by itself, within an epoch and over many."""
+    for start in (0, 1, n - 1, n, n + 1, 3 * n + n // 2):
+        for length in (1, 2, n - 1, n, n + 1, 6 * n + 1):
+            items = items_in_epochs(range(start, start + length), n, 3, "train")
+            assert items.tolist() == [in_epochs(p, n, 3, "train")[1] for p in range(start, start + length)]
+
+
+@pytest.mark.parametrize("start", [0, 1, 6, 7, 8, 21])
+def test_items_of_an_empty_range(start):
+    """No positions, no items, wherever they are not; and what comes out can pick rows."""
+    items = items_in_epochs(range(start, start), 7, "seed")
+    assert items.shape == (0,)
+    assert torch.arange(7)[items].shape == np.arange(7)[items].shape == (0,)
+
+
+def test_items_belong_to_their_stream():
+    """The parts that name the stream matter."""
+    orders = [tuple(items_in_epochs(range(50), 50, *parts)) for parts in ((1, "train"), (2, "train"), (1, "val"))]
+    assert len(set(orders)) == 3

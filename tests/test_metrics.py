@@ -1,5 +1,6 @@
 """Scores: closed forms, second implementations by plain loops, and text counted by hand."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 from scipy import linalg
 from torch import Tensor, nn
 
+import genzoo
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
-from genzoo.metrics import energy_distance, frechet_distance, likelihood, nearest_neighbour_accuracy
+from genzoo.families import Autoregressive
+from genzoo.metrics import energy_distance, frechet_distance, likelihood, mean_loss, nearest_neighbour_accuracy
 from genzoo_text.metrics import copied, distinct, word_ngrams, words
 
 
@@ -308,3 +311,60 @@ def test_copied(texts, n, want):
     known = word_ngrams("The cat sat on the mat", n)
     assert known == {("the", "cat"), ("cat", "sat"), ("sat", "on"), ("on", "the"), ("the", "mat")}
     assert copied(texts, known, n) == pytest.approx(want)
+
+
+# The model's own loss on a split
+
+
+class Costly(Unigram):
+    """An example costs the square of its sum, plus noise; there is no likelihood."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        super().__init__(known=False)
+        self.noise, self.seen = noise, []
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        assert (batch.cond["label"] == 7).all()
+        assert not torch.is_grad_enabled()
+        noise = self.noise * torch.randn(len(batch), generator=generator)
+        self.seen.append(noise)
+        return Loss(batch.x.sum(dim=1).float().square() + noise)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 20, 64])
+def test_mean_loss_is_over_examples(batch_size):
+    """Each of the 23 examples counts the same, though the last batch is smaller."""
+    data = Letters()
+    squares = data.x.sum(dim=1).double().square()
+    scores = mean_loss(Costly(), data, "val", batch_size=batch_size)
+    assert scores == {"loss": pytest.approx(squares.mean().item(), rel=1e-6), "examples": 23}
+    batches = torch.stack([part.mean() for part in squares.split(20)]).mean().item()
+    assert abs(batches - squares.mean().item()) > 0.5, "a mean over batches would be seen"
+
+
+def test_mean_loss_is_the_same_every_time():
+    """The noise is that of the score, not of the moment; each batch has its own, and the world's is left alone."""
+    model = Costly(noise=3.0)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = mean_loss(model, Letters(), "val", batch_size=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert mean_loss(model, Letters(), "val", batch_size=5) == first
+    assert first["loss"] != mean_loss(Costly(), Letters(), "val")["loss"]
+    assert len({tuple(noise[:3].tolist()) for noise in model.seen[:5]}) == 5
+
+
+def test_evaluate_without_a_likelihood(run_copy, monkeypatch):
+    """The verb then reports the mean of the model's own loss, in place of bits, and writes it down."""
+    with_likelihood = genzoo.evaluate(run_copy, ["n=0"])
+    assert not with_likelihood.keys() & {"loss", "examples"}
+    monkeypatch.setattr(Autoregressive, "log_prob", lambda self, x, cond: None)
+    report = genzoo.evaluate(run_copy, ["n=0", "batch_size=7"])
+    assert report.keys() == {"loss", "examples", "protocol"}
+    trained = genzoo.load(run_copy)
+    trained.data.prepare()
+    values = torch.cat([trained.model.loss(batch).value for batch in trained.data.sweep("val", 32)])
+    assert report["examples"] == len(values)
+    assert report["loss"] == pytest.approx(values.double().mean().item(), rel=1e-4)
+    assert json.loads((run_copy / "metrics.json").read_text())["evaluate_val"]["loss"] == report["loss"]

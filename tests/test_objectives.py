@@ -1,6 +1,7 @@
 """Objectives: the arithmetic of the native one, and turns that each train their own module."""
 
 import copy
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import genzoo
+from genzoo import api, checkpoint
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Spec
+from genzoo.errors import UserError
 from genzoo.families import Autoregressive, Flow
-from genzoo.objectives import Native
+from genzoo.objectives import Adversarial, Native
 from genzoo.trainer import Hooks, Options, fit
 
 
@@ -61,7 +65,7 @@ BATCH = Batch(torch.tensor([[1.0], [2.0], [6.0]]))
 
 
 def loss_of(objective: Native, model: Callable, batch: Batch = BATCH) -> tuple[Tensor, dict[str, Tensor]]:
-    return objective.loss("model", model, batch, torch.Generator().manual_seed(0))
+    return objective.loss("model", {"model": model}, batch, torch.Generator().manual_seed(0))
 
 
 # The native objective
@@ -187,9 +191,9 @@ class Duel(Objective):
         self.seen: list[tuple[str, float, float]] = []
 
     def loss(
-        self, turn: str, model: Callable[[Batch, torch.Generator], Loss], batch: Batch, generator: torch.Generator
+        self, turn: str, modules: Mapping[str, Callable], batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        out = model(batch, generator)
+        out = modules["model"](batch, generator)
         weight = self.critic.weight.sum()
         self.seen.append((turn, out.x_hat[0].item(), weight.item()))
         if turn == "critic":
@@ -243,3 +247,117 @@ def test_a_duel_goes_on_as_if_never_interrupted():
     for name, value in whole.state_dict()["model"].items():
         assert torch.equal(resumed.state_dict()["model"][name], value)
     assert torch.equal(resumed.objective.critic.weight, whole.objective.critic.weight)
+
+
+# From a configuration
+
+
+def of_config(spec: Spec, *, seed: int = 0, **objective: Any) -> Objective:
+    return api.build_objective({"objective": objective, "trainer": {"seed": seed}}, spec)
+
+
+ADVERSARIAL = {
+    "_target_": "genzoo.objectives.Adversarial",
+    "_partial_": True,
+    "critic": {"_target_": "genzoo.objectives.TransformerCritic", "_partial_": True, "dim": 16, "depth": 1},
+}
+
+
+def test_a_partial_objective_gets_the_spec():
+    """`_partial_: true` stands for an objective that is made from what one example looks like; others are made as
+    they are."""
+    objective = of_config(Spec((6,), vocab=11, classes=3), weight=0.25, **ADVERSARIAL)
+    assert isinstance(objective, Adversarial)
+    assert objective.weight == 0.25
+    assert objective.critic.embed.weight.shape == (11, 16)
+    assert objective.critic.label.weight.shape == (3, 16)
+    assert isinstance(of_config(Spec((6,)), _target_="genzoo.objectives.Native"), Native)
+
+
+def test_first_weights_of_an_objective():
+    """They come from trainer.seed alone: neither read from nor left in the world's generator."""
+    spec = Spec((6, 2))
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = of_config(spec, **ADVERSARIAL).critic.embed.weight
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(of_config(spec, **ADVERSARIAL).critic.embed.weight, first)
+    assert not torch.equal(of_config(spec, seed=1, **ADVERSARIAL).critic.embed.weight, first)
+
+
+def test_wrong_objectives_are_refused():
+    """As a UserError that names the key."""
+    with pytest.raises(UserError, match=r"objective\.through=smaple"):
+        of_config(Spec((6,)), **ADVERSARIAL, through="smaple")
+    with pytest.raises(UserError, match=r"unknown key objective\.wieght"):
+        of_config(Spec((6,)), **ADVERSARIAL, wieght=1.0)
+    critic = {**ADVERSARIAL["critic"], "dim": 15}
+    with pytest.raises(UserError, match="objective: .*heads"):
+        of_config(Spec((6,)), **{**ADVERSARIAL, "critic": critic})
+
+
+# First weights that depend on the data
+
+
+def test_initialise_and_start_from(tmp_path, text_file, tiny, monkeypatch):
+    """`initialise` is called once, with the prepared data and before the first step, for a new run alone: not where a
+    run goes on, not after `init=`, which calls `start_from`; and where a run ended before its first checkpoint, the
+    run is new."""
+    called: list[tuple[str, Any]] = []
+
+    def initialise(self: Autoregressive, data: Data) -> None:
+        called.append(("initialise", data.batch(0, 3, "train").x.shape))
+        with torch.no_grad():
+            self.net.mix_i2.fill_(0.125)
+
+    start_from = Autoregressive.start_from
+
+    def watched(self: Autoregressive, weights: Mapping[str, Tensor]) -> None:
+        called.append(("start_from", weights["net.mix_i2"].clone()))
+        start_from(self, weights)
+
+    monkeypatch.setattr(Autoregressive, "initialise", initialise)
+    monkeypatch.setattr(Autoregressive, "start_from", watched)
+    words = [*tiny, "trainer.lr=0", "trainer.muon_lr=0", "data.context=12", f"data.path={text_file}"]
+
+    def mix(run: Path) -> Tensor:
+        return checkpoint.load(run / "checkpoints" / "last").weights["net.mix_i2"]
+
+    run = genzoo.train("text_smoke", [*words, f"out={tmp_path / 'run'}"])
+    assert called == [("initialise", (3, 12))]
+    assert mix(run).eq(0.125).all()
+
+    genzoo.train("text_smoke", [*words, f"out={run}", "resume=true", "trainer.steps=4"])
+    assert len(called) == 1
+    assert mix(run).eq(0.125).all()
+
+    fine = genzoo.train("text_smoke", [*words, f"out={tmp_path / 'fine'}", f"init={run}"])
+    assert [name for name, _ in called[1:]] == ["start_from"]
+    assert called[1][1].eq(0.125).all()
+    assert mix(fine).eq(0.125).all()
+
+    for folder in (run / "checkpoints").iterdir():
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+    genzoo.train("text_smoke", [*words, f"out={run}", "resume=true"])
+    assert called[2:] == [("initialise", (3, 12))]
+
+
+def test_initialise_can_refuse(tmp_path, text_file, tiny, monkeypatch):
+    """What the data does not allow is a UserError, and no run folder is left."""
+
+    def initialise(self: Autoregressive, data: Data) -> None:
+        raise ValueError("start=marginals needs bits")
+
+    monkeypatch.setattr(Autoregressive, "initialise", initialise)
+    with pytest.raises(UserError, match="model: start=marginals needs bits"):
+        genzoo.train("text_smoke", [*tiny, f"data.path={text_file}", f"out={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_init_that_does_not_fit(tmp_path, smoke_run, tiny):
+    """What `start_from` cannot take is one line that says what to give."""
+    words = [*tiny, f"init={smoke_run}", "model.net.dim=16", f"out={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match="does not fit this model .*same model options"):
+        genzoo.train("text_smoke", words)
+    assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from genzoo import checkpoint
 from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, plain
-from genzoo.contract import Data, GenerativeModel, Spec
+from genzoo.contract import Data, GenerativeModel, Objective, Spec
 from genzoo.draws import seed_of, torch_generator
 from genzoo.errors import UserError
 
@@ -75,7 +75,7 @@ class Trained:
         """Writes each sample as a file that other programs open, and a preview of all where the data draws one."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        files = [self.data.write(x, folder / f"{i:03d}") for i, x in enumerate(samples.cpu())]
+        files = self.data.write_all(samples.cpu(), folder)
         preview = self.data.preview(samples.cpu(), folder / "preview")
         return files + ([preview] if preview else [])
 
@@ -146,6 +146,30 @@ def build_model(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] = ()
         return build(config["model"], "model", spec, allow=trust)
 
 
+def build_objective(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] = ()) -> Objective:
+    """The objective that `config.objective` describes; its own weights come from trainer.seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("objective", config["trainer"]["seed"]))
+        parts = [spec] if config["objective"].get("_partial_") else []
+        return build(config["objective"], "objective", *parts, allow=trust)
+
+
+def objective_fits(objective: Objective, model: GenerativeModel) -> None:
+    """UserError where the objective cannot train the model."""
+    try:
+        objective.check(model)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def start_from_data(model: GenerativeModel, data: Data) -> None:
+    """First weights that depend on the data."""
+    try:
+        model.initialise(data)
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+
+
 def train(preset: str, overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
     """`genzoo train PRESET key=value …`; returns the run folder."""
     return train_config(compose_config("train", [f"preset={preset}", *overrides], config_dir=config_dir), overrides)
@@ -156,6 +180,7 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     from accelerate import PartialState  # training alone needs it
     from omegaconf import OmegaConf
 
+    from genzoo.pictures import training_curve
     from genzoo.progress import TrainingProgress
     from genzoo.run import CsvLog, RunFolder
     from genzoo.trainer import Hooks, State, fit
@@ -173,7 +198,6 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
         raise UserError(f"samples must be at least 0, not {settings['samples']}")
     processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
     data = build(settings["data"], "data", allow=trust)
-    objective = build(settings["objective"], "objective", allow=trust)
     weights = state = None
     if resume_from is not None:
         found = checkpoint.load(resume_from)
@@ -187,6 +211,10 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     model = build_model(settings, data.spec, trust)
     if resume_from is None and settings["init"]:
         load_weights(model, found)
+    elif resume_from is None:
+        start_from_data(model, data)
+    objective = build_objective(settings, data.spec, trust)
+    objective_fits(objective, model)
     first = state["step"] if state else 0
     yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
     main = processes.is_main_process
@@ -245,6 +273,7 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
         if main and final.step > first:
             progress.say(f"done in {time.perf_counter() - began:.0f} s: {run.path}/checkpoints/last")
     if main:
+        training_curve(run.path / "log.csv", run.path / "curve.png")
         run.write_metrics({"steps": final.step, "best_val_loss": final.best, "parameters": parameters})
     return run.path
 
@@ -267,7 +296,7 @@ def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint) -> None:
     try:
-        model.load_state_dict(found.weights)
+        model.start_from(found.weights)
     except RuntimeError as error:
         raise UserError(
             f"init={found.path} does not fit this model ({str(error).splitlines()[-1].strip()}): "

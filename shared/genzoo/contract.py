@@ -122,6 +122,10 @@ class Data(ABC):
     def write(self, x: Tensor, path: Path) -> Path:
         """Writes one example [*shape] as a file that other programs open; path has no suffix yet. Returns the file."""
 
+    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+        """Writes several examples into a folder that is there: a file each, unless one file serves better."""
+        return [self.write(x, folder / f"{i:03d}") for i, x in enumerate(samples)]
+
     def preview(self, samples: Tensor, path: Path) -> Path | None:
         """Draws several examples into one picture; path has no suffix yet."""
         return None
@@ -136,6 +140,11 @@ class Data(ABC):
 
     def metrics(self, samples: Tensor, split: str, **options: Any) -> dict[str, Any]:
         """Scores samples [n, *shape] against a split. Its keyword arguments are keys of `genzoo evaluate`."""
+        return {}
+
+    def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
+        """Scores that need the likelihood itself, where the law of the data is known: log_prob gives the model's
+        log p(x) in nats [B] for examples [B, *shape]."""
         return {}
 
     def fingerprint(self, split: str) -> str:
@@ -155,18 +164,27 @@ class GenerativeModel(nn.Module, ABC):
     """A family: how x becomes a loss, and noise becomes x.
 
     pathwise: whether a gradient can flow from a sample back to the weights.
+    estimates: whether `loss` gives x_hat.
     """
 
     pathwise: bool = False
+    estimates: bool = False
     spec: Spec
+
+    def initialise(self, data: Data) -> None:
+        """Sets those first weights that depend on the data; called once, before the first step of a new run."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """The model's own loss. All randomness but dropout comes from the generator."""
 
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """`loss`, so that wrappers for several devices work."""
-        return self.loss(batch, generator)
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights of a trained model to go on from (`init=`). RuntimeError where they do not fit."""
+        self.load_state_dict(weights)
+
+    def forward(self, *inputs: Any, call: str = "loss", **options: Any) -> Any:
+        """`loss`, or the method that `call` names (`log_prob`, `sample`), so that wrappers for several devices work."""
+        return getattr(self, call)(*inputs, **options)
 
     @abstractmethod
     def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
@@ -179,12 +197,21 @@ class GenerativeModel(nn.Module, ABC):
 
 class Objective(nn.Module, ABC):
     """What is minimised, in turns. Each turn trains the module of its name: "model" is the generative model, any other
-    name is a module of the objective (a critic), with an optimizer of its own."""
+    name is a module of the objective (a critic), with an optimizer of its own.
+
+    An objective whose configuration says `_partial_: true` is made from the data's `Spec`, as models are."""
 
     turns: tuple[str, ...] = ("model",)
 
+    def check(self, model: GenerativeModel) -> None:
+        """ValueError where this objective cannot train this model; asked before a run begins."""
+
     @abstractmethod
     def loss(
-        self, turn: str, model: Callable[[Batch, torch.Generator], Loss], batch: Batch, generator: torch.Generator
+        self, turn: str, modules: Mapping[str, Callable[..., Any]], batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar to minimise, and numbers to write down. The batch may be part of the global one; take means."""
+        """A scalar to minimise, and numbers to write down. The batch may be part of the global one; take means.
+
+        modules: what is trained, by turn, wrapped for the devices there are: call the one whose turn it is through
+        this.
+        """

@@ -28,6 +28,15 @@ def _permutation(epoch: int, n: int, *parts: int | str) -> np.ndarray:
     return numpy_generator("epoch", epoch, *parts).permutation(n)
 
 
+def items_in_epochs(positions: range, n: int, *parts: int | str) -> np.ndarray:
+    """The items at positions (in rising order) of the stream of `in_epochs`."""
+    epochs = range(positions.start // n, (positions.stop - 1) // n + 1)
+    whole = [_permutation(epoch, n, *parts) for epoch in epochs]
+    first = epochs.start * n
+    stream = np.concatenate(whole or [np.empty(0, int)])
+    return stream[positions.start - first : positions.stop - first : positions.step]
+
+
 def in_epochs(position: int, n: int, *parts: int | str) -> tuple[int, int]:
     """The item to take at a position of an endless stream that goes through all n items, in a new random order each
     epoch. Returns (epoch, item); parts name the stream (seed, split)."""

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from genzoo import __version__, api, checkpoint
 from genzoo.config import build, check_options, compose_config, plain
 from genzoo.errors import UserError
-from genzoo.metrics import likelihood
+from genzoo.metrics import likelihood, mean_loss
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,13 +48,15 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     split = settings["split"]
     try:
         scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
+        if scores:
+            scores |= law_scores(trained, split)
+        else:
+            scores = mean_loss(trained.model, trained.data, split, batch_size=settings["batch_size"])
     except ValueError as error:
         raise UserError(str(error)) from error
     if settings["n"]:
         samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
         scores |= trained.data.metrics(samples, split, **options)
-    if not scores:
-        raise UserError("nothing to score: this model has no likelihood, so give n= (samples to score)")
     report = {
         **scores,
         "protocol": {
@@ -69,6 +74,16 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     }
     write_report(trained.path, split, report)
     return report
+
+
+@torch.inference_mode()
+def law_scores(trained: api.Trained, split: str) -> dict[str, Any]:
+    """Scores of the likelihood itself, where the data's law is known."""
+
+    def log_prob(x: Tensor) -> Tensor:
+        return trained.model.log_prob(x.to(trained.device), {})
+
+    return trained.data.law_metrics(log_prob, split)
 
 
 def write_report(weights: Path, split: str, report: dict[str, Any]) -> None:

@@ -183,7 +183,7 @@ def fit(
                     last = i == options.accumulate - 1
                     generator = torch_generator("loss", options.seed, step, turn, rank, i, device=device)
                     with nullcontext() if last else accelerator.no_sync(wrapped[turn]):
-                        loss, logs = objective.loss(turn, wrapped["model"], batch[i * part : (i + 1) * part], generator)
+                        loss, logs = objective.loss(turn, wrapped, batch[i * part : (i + 1) * part], generator)
                         accelerator.backward(loss / options.accumulate)
                     name = "loss" if turn == "model" else f"loss_{turn}"
                     for key, value in {name: loss.detach(), **logs}.items():

@@ -29,6 +29,7 @@ class Flow(GenerativeModel):
     """
 
     pathwise = True
+    estimates = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Scores that know no modality."""
 
-from genzoo.metrics.bits import likelihood
+from genzoo.metrics.bits import likelihood, mean_loss
 from genzoo.metrics.frechet import frechet_distance
 from genzoo.metrics.two_sample import energy_distance, nearest_neighbour_accuracy
 
-__all__ = ["energy_distance", "frechet_distance", "likelihood", "nearest_neighbour_accuracy"]
+__all__ = ["energy_distance", "frechet_distance", "likelihood", "mean_loss", "nearest_neighbour_accuracy"]

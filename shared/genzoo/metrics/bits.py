@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from genzoo.contract import Data, GenerativeModel
+from genzoo.draws import torch_generator
 
 
 @torch.inference_mode()
@@ -32,3 +33,16 @@ def likelihood(model: GenerativeModel, data: Data, split: str, *, batch_size: in
         f"{data.unit}s": units,
         "tokens": tokens,
     }
+
+
+@torch.inference_mode()
+def mean_loss(model: GenerativeModel, data: Data, split: str, *, batch_size: int = 64) -> dict[str, Any]:
+    """Mean of the model's own loss over one sweep of a split, with the same noise every time: {"loss", "examples"}. For
+    models without a likelihood; compare it only with models of the same loss."""
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for i, batch in enumerate(data.sweep(split, batch_size)):
+        value = model.loss(batch.to(device), torch_generator("mean loss", i, device=device)).value
+        total += value.double().sum().item()
+        count += len(value)
+    return {"loss": total / count, "examples": count}

@@ -1,5 +1,7 @@
 """The objectives: what is minimised, for every modality alike."""
 
+from genzoo.objectives.adversarial import Adversarial
+from genzoo.objectives.critics import TransformerCritic
 from genzoo.objectives.native import Native
 
-__all__ = ["Native"]
+__all__ = ["Adversarial", "Native", "TransformerCritic"]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Loss, Objective
+from genzoo.contract import Batch, GenerativeModel, Loss, Objective
+
+NO_ESTIMATE = "penalties act on x_hat, and this model has none: leave objective.penalties empty"
 
 
 class Native(Objective):
@@ -27,14 +29,18 @@ class Native(Objective):
         if unknown:
             raise ValueError(f"weights for penalties that are not there: {', '.join(sorted(unknown))}")
 
+    def check(self, model: GenerativeModel) -> None:
+        if self.penalties and not model.estimates:
+            raise ValueError(NO_ESTIMATE)
+
     def loss(
-        self, turn: str, model: Callable[[Batch, torch.Generator], Loss], batch: Batch, generator: torch.Generator
+        self, turn: str, modules: Mapping[str, Callable[..., Loss]], batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        out = model(batch, generator)
+        out = modules["model"](batch, generator)
         total = out.value.mean()
         logs = dict(out.logs)
         if self.penalties and out.x_hat is None:
-            raise ValueError("penalties act on x_hat, and this model has none: leave objective.penalties empty")
+            raise ValueError(NO_ESTIMATE)
         for name, penalty in self.penalties.items():
             value = penalty(out.x_hat, batch).mean()
             total = total + self.weights.get(name, 1.0) * value

@@ -1,0 +1,1 @@
+"""Quantum Born machines: circuits whose measurement is the sample, on a fused state-vector simulator."""

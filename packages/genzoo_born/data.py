@@ -1,0 +1,236 @@
+"""Bit strings as examples for a model, and samples as bit strings.
+
+Legend: B batch, n samples.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Data, Spec
+from genzoo.draws import items_in_epochs, torch_generator
+from genzoo.errors import UserError
+from genzoo_born import laws, metrics
+from genzoo_born.hypercube import digits, mmd2, mmd2_to_law, numbers
+
+PICTURED = 64
+"""Samples in a preview."""
+
+
+class BornData(Data):
+    """Bit strings, drawn from a known law or read from a file.
+
+    path: bas (bars and stripes), blobs, ising, cardinality, or a CSV file of bits, one string a line.
+    rows, columns: the picture a string is; their product is its length. With a file they are only how samples are
+        shown, where they fit.
+    strings: how many are drawn from a law to train on, and as many again to validate; null takes each string of a
+        uniform law (bas, cardinality) once, for training and for validation.
+    peaks: of blobs: how many, or a CSV file of them. With a file of strings, such a file gives the law to score
+    against.
+    flip: probability that a bit differs from its peak's. temperature: of ising. ones: of cardinality, default half.
+    val_path: CSV of the strings to validate on; default: the last `val_fraction` of the file.
+    seed: of the law's own constants, of the strings drawn and of their order.
+    """
+
+    unit = "string"
+
+    def __init__(
+        self,
+        *,
+        path: str = "blobs",
+        rows: int = 4,
+        columns: int = 4,
+        strings: int | None = 5000,
+        peaks: int | str = 8,
+        flip: float = 0.05,
+        temperature: float = 3.0,
+        ones: int | None = None,
+        val_path: str | None = None,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        if rows < 1 or columns < 1:
+            raise UserError(f"data.rows and data.columns must be at least 1, not {rows} and {columns}")
+        if strings is not None and strings < 2:
+            raise UserError(f"data.strings must be at least 2, not {strings}")
+        if not 0 < val_fraction < 1:
+            raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
+        self.path, self.rows, self.columns, self.count, self.seed = path, rows, columns, strings, seed
+        self.peaks, self.flip, self.temperature, self.ones = peaks, flip, temperature, ones
+        self.val_path, self.val_fraction = val_path, val_fraction
+        self.bits, self.trained = rows * columns, None
+        self.x: dict[str, Tensor] = {}
+        self.law: laws.Law | None = None
+
+    def prepare(self) -> None:
+        self.bits = self.rows * self.columns
+        if self.path in ("bas", "blobs", "ising", "cardinality"):
+            self.law = self._named_law()
+            every = self.law.support() if self.count is None else None
+            if self.count is None and every is None:
+                raise UserError(
+                    f"data.strings=null needs a uniform law that can be listed: give a number for {self.path}"
+                )
+            for split in ("train", "val"):
+                generator = torch_generator("strings", self.seed, split)
+                self.x[split] = self.law.draw(self.count, generator) if every is None else every
+        else:
+            x = read_bits(self.path)
+            if self.val_path:
+                self.x = {"train": x, "val": read_bits(self.val_path)}
+            else:
+                cut = int(len(x) * (1 - self.val_fraction))
+                self.x = {"train": x[:cut], "val": x[cut:]}
+            widths = {part.shape[1] for part in self.x.values()}
+            if min(map(len, self.x.values())) < 1:
+                raise UserError(f"data.path={self.path} holds too few strings to keep some for validation")
+            if len(widths) > 1:
+                raise UserError(f"data.val_path={self.val_path}: strings not as long as those of {self.path}")
+            self.bits = widths.pop()
+            if isinstance(self.peaks, str):
+                self.law = laws.Blobs(read_bits(self.peaks), self.flip)
+                if self.law.bits != self.bits:
+                    raise UserError(f"data.peaks={self.peaks} has {self.law.bits} bits, and data.path {self.bits}")
+
+        if self.trained not in (None, self.bits):
+            raise UserError(f"the data has strings of {self.bits} bits, and the checkpoint of {self.trained}")
+
+    def _named_law(self) -> laws.Law:
+        if self.path == "bas":
+            return laws.BarsAndStripes(self.rows, self.columns)
+        if self.path == "cardinality":
+            return laws.Cardinality(self.bits, self.bits // 2 if self.ones is None else self.ones)
+        if self.path == "ising":
+            return laws.Ising(self.rows, self.columns, temperature=self.temperature, seed=self.seed)
+        if isinstance(self.peaks, str):
+            peaks = read_bits(self.peaks)
+            self.bits = peaks.shape[1]
+        elif self.peaks < 1:
+            raise UserError(f"data.peaks must be at least 1, not {self.peaks}")
+        else:
+            peaks = laws.spread_peaks(self.peaks, self.bits, self.seed)
+        return laws.Blobs(peaks, self.flip)
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(shape=(self.bits,), vocab=2)
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        x, rows = self.x[split], rows if rows is not None else range(size)
+        places = range(step * size + rows.start, step * size + rows.stop, rows.step)
+        return Batch(x[torch.from_numpy(items_in_epochs(places, len(x), self.seed, split))])
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        for part in self._split(split).split(size):
+            yield Batch(part)
+
+    def units(self, split: str) -> int:
+        """Strings."""
+        return len(self._split(split))
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        return self.write_all(x[None], path.parent, path.name)[0]
+
+    def write_all(self, samples: Tensor, folder: Path, name: str = "samples") -> list[Path]:
+        """All strings in one CSV file, a line each."""
+        file = folder / f"{name}.csv"
+        file.write_text("".join(",".join(map(str, x)) + "\n" for x in samples.tolist()), encoding="ascii")
+        return [file]
+
+    def preview(self, samples: Tensor, path: Path) -> Path:
+        """The first samples as pictures and, where the law is known, how often its likeliest strings came out."""
+        from genzoo_born.pictures import preview
+
+        law = self.law.table() if self.law is not None and self.bits <= laws.ENUMERATED else None
+        return preview(samples, path.with_suffix(".png"), shape=self._shape(), law=law, shown=PICTURED)
+
+    def describe(self, x: Tensor) -> str:
+        """The picture in blocks, or the bits in a line."""
+        if self._shape() is None:
+            return "".join(map(str, x.tolist()))
+        return "\n".join("".join("██" if bit else "··" for bit in row) for row in x.view(self._shape()).tolist())
+
+    def _shape(self) -> tuple[int, int] | None:
+        return (self.rows, self.columns) if self.rows > 1 and self.rows * self.columns == self.bits else None
+
+    def metrics(self, samples: Tensor, split: str, *, bandwidths: list[float] | None = None) -> dict[str, Any]:
+        """Squared MMD at each bandwidth to the law (to the split, where the law is not known), total variation to the
+        law, and, where strings can be wrong, Gili's fidelity, rate and coverage. `_real`: the same of as many strings
+        of the law, or of the training set.
+        """
+        scores: dict[str, Any] = {}
+        reference, generator = self._split(split), torch_generator("floor", self.seed)
+        real = self.x["train"] if self.law is None else self.law.draw(len(samples), generator)
+        law = self.law.table() if self.law is not None else None
+        for b in (bandwidths or []) if len(samples) > 1 else []:
+            for name, x in ((f"mmd2_{b:g}", samples), (f"mmd2_{b:g}_real", real)):
+                scores[name] = float(mmd2(x, reference, [b]) if law is None else mmd2_to_law(x, law, [b]))
+        if self.law is None:
+            return scores
+        if law is not None:
+            scores["total_variation"] = metrics.sample_total_variation(numbers(samples), law)
+            scores["total_variation_real"] = metrics.total_variation_floor(law, len(samples), generator)
+        valid = self.law.valid(samples)
+        if valid is not None:
+            scores["valid"] = valid.double().mean().item()
+            if self.count is not None and self.bits < 63:
+                every = self.law.support()
+                solutions = None if every is None else len(every)
+                train = numbers(self.x["train"])
+                scores |= metrics.generalisation(numbers(samples), valid, train, solutions)
+        return scores
+
+    def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
+        """Exact divergence and total variation of the model to the law, by enumeration of all strings."""
+        law = self.law.table() if self.law is not None else None
+        if law is None:
+            return {}
+        parts = torch.arange(len(law)).split(8192)
+        model = torch.cat([log_prob(digits(part, self.bits)).cpu() for part in parts]).double()
+        return {
+            "kl_to_law": metrics.kl_divergence(law, model),
+            "total_variation_to_law": metrics.total_variation(model.exp(), law),
+        }
+
+    def fingerprint(self, split: str) -> str:
+        return hashlib.sha256(self._split(split).to(torch.uint8).numpy().tobytes()).hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bits": self.bits}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.bits = self.trained = int(state["bits"])
+
+    def _split(self, split: str) -> Tensor:
+        if split not in self.x:
+            raise UserError(f"split is train or val for bit strings, not {split!r}")
+        return self.x[split]
+
+
+def read_bits(path: str) -> Tensor:
+    """Strings [B, bits] of a CSV file: 0 and 1, separated by commas or blanks, a string a line; or spins, -1 and 1."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: no CSV file of bits that can be read, nor one of bas, blobs, ising, cardinality"
+        ) from error
+    rows: list[list[int]] = []
+    spins = any(word == "-1" for line in lines for word in line.replace(",", " ").split())
+    known = {"-1": 0, "1": 1, "+1": 1} if spins else {"0": 0, "1": 1}
+    for number, line in enumerate(lines, 1):
+        words = line.replace(",", " ").split()
+        wrong = [word for word in words if word not in known]
+        if wrong:
+            raise UserError(f"{path}, line {number}: {wrong[0]!r} is not {'-1 or 1' if spins else '0 or 1'}")
+        if rows and words and len(words) != len(rows[0]):
+            raise UserError(f"{path}, line {number}: {len(words)} bits, and {len(rows[0])} in the first line")
+        if words:
+            rows.append([known[word] for word in words])
+    if not rows:
+        raise UserError(f"{path} holds no strings")
+    return torch.tensor(rows)

@@ -1,0 +1,122 @@
+"""A critic learns to tell data from what the model makes; the model learns to make what the critic takes for data."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from genzoo.contract import Batch, GenerativeModel, Loss, Objective, Spec
+
+
+class Adversarial(Objective):
+    """Critic and model in turn (Goodfellow et al. 2014), with logistic losses: the critic's number is then an estimate
+    of log p_data(x) - log p_model(x).
+
+    spec: of the data. critic: makes the critic from it; called with (examples [B, *shape], label [B] or None).
+    weight: of the adversarial part in the model's turn; native: of the model's own loss beside it.
+    through: how the model is reached. "x_hat": the critic judges the model's estimate of clean data, as in a codec.
+        "sample": it judges samples, and the gradient flows back through the sampler. "score": it judges samples, and
+        the gradient is the score function's, with the mean of the other samples as baseline (Williams 1992): for models
+        of discrete data, and circuits, which have a likelihood. "auto": x_hat where samples are differentiable, else
+        score.
+    """
+
+    turns = ("critic", "model")
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        critic: Callable[[Spec], nn.Module],
+        weight: float = 1.0,
+        native: float = 1.0,
+        through: Literal["auto", "x_hat", "sample", "score"] = "auto",
+    ) -> None:
+        super().__init__()
+        if through not in ("auto", "x_hat", "sample", "score"):
+            raise ValueError(f"through is auto, x_hat, sample or score, not {through!r}")
+        self.critic = critic(spec)
+        self.weight, self.native, self.through = weight, native, through
+
+    def check(self, model: GenerativeModel) -> None:
+        self._way(model)
+
+    def _way(self, model: GenerativeModel) -> str:
+        """How this model is reached; ValueError where it cannot be."""
+        scored = type(model).log_prob is not GenerativeModel.log_prob
+        able = {"x_hat": model.estimates, "sample": model.pathwise, "score": scored}
+        can = [way for way, yes in able.items() if yes]
+        if self.through == "auto" and can:
+            return can[0]
+        if self.through not in can:
+            mend = f"choose {' or '.join(can)}" if can else "choose objective=native"
+            raise ValueError(f"objective.through={self.through} cannot reach this model: {mend}")
+        return self.through
+
+    def loss(
+        self, turn: str, modules: Mapping[str, Callable[..., Any]], batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        model, label = modules["model"], batch.cond.get("label")
+        bare = getattr(model, "module", model)  # without the wrapper for several devices
+        way = self._way(bare)
+        if turn == "critic":
+            with torch.no_grad():
+                fake = self._fakes(model, bare, way, batch, generator)[0]
+            both = torch.cat((batch.x.to(fake), fake))
+            real_score, fake_score = modules["critic"](both, None if label is None else label.repeat(2)).chunk(2)
+            right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
+            return softplus(-real_score).mean() + softplus(fake_score).mean(), {"critic_right": right}
+        fake, own = self._fakes(model, bare, way, batch, generator)
+        with frozen(self.critic):
+            score = self.critic(fake, label)
+        if way == "score":
+            advantage = score - (score.sum() - score) / max(1, len(score) - 1)
+            with evaluating(bare):
+                total = -self.weight * (advantage * model(fake, batch.cond, call="log_prob")).mean()
+        else:
+            total = self.weight * softplus(-score).mean()
+        logs = {"fooled": (score.detach() > 0).float().mean()}
+        if self.native:
+            own = own or model(batch, generator)
+            total = total + self.native * own.value.mean()
+            logs |= {"native": own.value.detach().mean(), **own.logs}
+        return total, logs
+
+    def _fakes(
+        self, model: Callable[..., Any], bare: GenerativeModel, way: str, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Loss | None]:
+        """What the critic is to judge [B, *shape], and the model's own loss where that gave it."""
+        if way == "x_hat":
+            own = model(batch, generator)
+            return own.x_hat, own
+        if way == "sample":
+            return model(len(batch), batch.cond, generator, call="sample"), None
+        with torch.no_grad(), evaluating(bare):
+            return bare.sample(len(batch), batch.cond, generator).clone(), None
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients flow through the module, and none to its parameters."""
+    learning = [p for p in module.parameters() if p.requires_grad]
+    for p in learning:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout: a sample and its likelihood must be of one and the same law."""
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)
