@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,25 @@ def _no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of preset text_smoke, trained once by the Python API. Shared: read it, write only to copies.
+def smoke_run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run folder of a modality's smoke preset, trained once by the Python API. Shared: read it, write only to
+    copies.
 
-    Hydra's and Accelerate's state belong to the process, so further trainings share them with this one.
+    Hydra's and Accelerate's state belong to the process, so further trainings share them with these.
     """
     import genzoo
 
-    return genzoo.train("text_smoke", [f"out={tmp_path_factory.mktemp('smoke') / 'run'}"])
+    @cache
+    def trained(modality: str) -> Path:
+        return genzoo.train(f"{modality}_smoke", [f"out={tmp_path_factory.mktemp(modality) / 'run'}"])
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def smoke_run(smoke_run_of: Callable[[str], Path]) -> Path:
+    """That of text."""
+    return smoke_run_of("text")
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ from genzoo_born.hypercube import digits, mmd2, mmd2_to_law, numbers
 PICTURED = 64
 """Samples in a preview."""
 
+NAMED = ("bas", "blobs", "ising", "cardinality")
+"""Laws that `path` may name."""
+
 
 class BornData(Data):
     """Bit strings, drawn from a known law or read from a file.
@@ -68,7 +71,7 @@ class BornData(Data):
 
     def prepare(self) -> None:
         self.bits = self.rows * self.columns
-        if self.path in ("bas", "blobs", "ising", "cardinality"):
+        if self.path in NAMED:
             self.law = self._named_law()
             every = self.law.support() if self.count is None else None
             if self.count is None and every is None:
@@ -145,7 +148,9 @@ class BornData(Data):
         """The first samples as pictures and, where the law is known, how often its likeliest strings came out."""
         from genzoo_born.pictures import preview
 
-        law = self.law.table() if self.law is not None and self.bits <= laws.ENUMERATED else None
+        if self.law is None and self.path in NAMED and isinstance(self.peaks, int):
+            self.law = self._named_law()  # needs no file
+        law = self.law.table() if self.law is not None else None
         return preview(samples, path.with_suffix(".png"), shape=self._shape(), law=law, shown=PICTURED)
 
     def describe(self, x: Tensor) -> str:
@@ -216,9 +221,7 @@ def read_bits(path: str) -> Tensor:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: no CSV file of bits that can be read, nor one of bas, blobs, ising, cardinality"
-        ) from error
+        raise UserError(f"{path}: no CSV file of bits that can be read, nor one of {', '.join(NAMED)}") from error
     rows: list[list[int]] = []
     spins = any(word == "-1" for line in lines for word in line.replace(",", " ").split())
     known = {"-1": 0, "1": 1, "+1": 1} if spins else {"0": 0, "1": 1}

@@ -53,7 +53,7 @@ class BornMachine(GenerativeModel):
         self.criterion = loss or Likelihood()
         self.start, self.spread = start, spread
         self.simulator = Simulator(self.circuit, double=double, gradient=gradient)
-        self.known: tuple[tuple[int, int], Tensor] | None = None
+        self.known: tuple[Tensor, Tensor] | None = None
         self.theta = nn.Parameter(spread * torch.randn(self.circuit.parameters))
         if start == "random":
             nn.init.uniform_(self.theta, -torch.pi, torch.pi)
@@ -92,9 +92,8 @@ class BornMachine(GenerativeModel):
         """Of all strings, [N]; without a gradient they are remembered until the angles change."""
         if torch.is_grad_enabled():
             return self.simulator.probabilities(self.theta)
-        state = (self.theta._version, self.theta.data_ptr())
-        if self.known is None or self.known[0] != state:
-            self.known = (state, self.simulator.probabilities(self.theta))
+        if self.known is None or not torch.equal(self.known[0], self.theta):
+            self.known = (self.theta.clone(), self.simulator.probabilities(self.theta))
         return self.known[1]
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:

@@ -392,3 +392,17 @@ def test_refused_noise(name, value):
     """A probability lies between 0 and 1."""
     with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
         machine().sample(2, {}, torch_generator(0), **{name: value})
+
+
+def test_remembered_probabilities_follow_the_angles():
+    """What is remembered without a gradient is forgotten after any step, also a fused optimizer's, which leaves no
+    trace in the tensor's version."""
+    born = BornMachine(Spec((3,), vocab=2), circuit=TWO_LAYERS)
+    optimizer = torch.optim.AdamW(born.parameters(), lr=0.3, fused=True)
+    for _ in range(3):
+        born.log_prob(torch.tensor([[1, 0, 1]]), {}).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            known = born.probabilities()
+            assert known is born.probabilities()
+        torch.testing.assert_close(known, born.simulator.probabilities(born.theta).detach())

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from attention_core import Attention, Block, FeedForward, Rotary
+from attention_core import Attention, Block, FeedForward
 from genzoo.contract import Spec
 
 
@@ -16,7 +16,7 @@ class TransformerCritic(nn.Module):
     """A transformer that sees the whole example and gives one number: examples [B, *shape] in, [B] out.
 
     Tokens are embedded; of continuous data, the last axis is what an element is made of (of a single axis, each number
-    is an element). Labels, where there are any, are added to every element.
+    is an element). Each element has a learned place; labels, where there are any, are added to every element.
 
     dim, depth, heads: width, blocks, heads.
     """
@@ -30,20 +30,18 @@ class TransformerCritic(nn.Module):
         self.blocks = nn.ModuleList(
             Block(Attention(dim, heads, qk_norm=True, out_bias=False), FeedForward(dim, 4 * dim)) for _ in range(depth)
         )
-        self.rotary = Rotary(self.blocks[0].attention.head_dim) if depth else None
+        self.elements = prod(spec.shape) // (1 if spec.vocab else self.numbers)
+        self.place = nn.Parameter(0.5 * torch.randn(self.elements, dim))
         self.out = nn.Linear(dim, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """x: [B, *shape]; label: [B]."""
-        elements = prod(self.spec.shape) // (1 if self.spec.vocab else self.numbers)
-        x_btd = self.embed(
-            x.reshape(len(x), elements) if self.spec.vocab else x.reshape(len(x), elements, self.numbers)
-        )
+        shape = (len(x), self.elements) if self.spec.vocab else (len(x), self.elements, self.numbers)
+        x_btd = self.embed(x.reshape(shape)) + self.place
         if self.label is not None and label is not None:
             x_btd = x_btd + self.label(label)[:, None]
-        rotation = self.rotary(torch.arange(elements, device=x.device)) if self.rotary else None
         for block in self.blocks:
-            x_btd = block(x_btd, rotation=rotation)
+            x_btd = block(x_btd)
         return self.out(nn.functional.layer_norm(x_btd, (self.dim,)).mean(1))[:, 0]
