@@ -10,18 +10,22 @@ from torch.nn.functional import softplus
 
 from genzoo.contract import Batch, GenerativeModel, Loss, Objective, Spec
 
+STEP = 0.02
+"""Noise by which continuous examples are moved to measure the critic's slope, over their standard deviation."""
+
 
 class Adversarial(Objective):
-    """Critic and model in turn (Goodfellow et al. 2014), with logistic losses: the critic's number is then an estimate
-    of log p_data(x) - log p_model(x).
+    """Critic and model in turn (Goodfellow et al. 2014), with relativistic logistic losses and a penalty on how steep
+    the critic is around data and samples, without which the game need not come to rest (Huang et al. 2024, R3GAN).
 
     spec: of the data. critic: makes the critic from it; called with (examples [B, *shape], label [B] or None).
     weight: of the adversarial part in the model's turn; native: of the model's own loss beside it.
+    penalty: times the squared slope of the critic, measured by a step: a little noise, or one token replaced. By
+        differences it needs no second derivatives, so any critic will do (Lin et al. 2025, Seaweed-APT, sec. 3.3).
     through: how the model is reached. "x_hat": the critic judges the model's estimate of clean data, as in a codec.
         "sample": it judges samples, and the gradient flows back through the sampler. "score": it judges samples, and
         the gradient is the score function's, with the mean of the other samples as baseline (Williams 1992): for models
-        of discrete data, and circuits, which have a likelihood. "auto": x_hat where samples are differentiable, else
-        score.
+        of discrete data, and circuits, which have a likelihood. "auto": the first of the three that the model can do.
     """
 
     turns = ("critic", "model")
@@ -33,13 +37,15 @@ class Adversarial(Objective):
         critic: Callable[[Spec], nn.Module],
         weight: float = 1.0,
         native: float = 1.0,
+        penalty: float = 0.2,
         through: Literal["auto", "x_hat", "sample", "score"] = "auto",
     ) -> None:
         super().__init__()
         if through not in ("auto", "x_hat", "sample", "score"):
             raise ValueError(f"through is auto, x_hat, sample or score, not {through!r}")
         self.critic = critic(spec)
-        self.weight, self.native, self.through = weight, native, through
+        self.spec, self.weight, self.native, self.through = spec, weight, native, through
+        self.penalty = penalty
 
     def check(self, model: GenerativeModel) -> None:
         self._way(model)
@@ -66,24 +72,40 @@ class Adversarial(Objective):
             with torch.no_grad():
                 fake = self._fakes(model, bare, way, batch, generator)[0]
             both = torch.cat((batch.x.to(fake), fake))
-            real_score, fake_score = modules["critic"](both, None if label is None else label.repeat(2)).chunk(2)
-            right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
-            return softplus(-real_score).mean() + softplus(fake_score).mean(), {"critic_right": right}
+            near, distance = self._near(both, generator)
+            labels = None if label is None else label.repeat(4)
+            score, near_score = modules["critic"](torch.cat((both, near)), labels).chunk(2)
+            real_score, fake_score = score.chunk(2)
+            slope = ((near_score - score) / distance).square().mean()
+            logs = {"critic_right": (real_score > fake_score).float().mean(), "critic_slope": slope.detach()}
+            return softplus(fake_score - real_score).mean() + self.penalty * slope, logs
         fake, own = self._fakes(model, bare, way, batch, generator)
         with frozen(self.critic):
             score = self.critic(fake, label)
+            ahead = score - self.critic(batch.x.to(fake), label)
         if way == "score":
             advantage = score - (score.sum() - score) / max(1, len(score) - 1)
             with evaluating(bare):
                 total = -self.weight * (advantage * model(fake, batch.cond, call="log_prob")).mean()
         else:
-            total = self.weight * softplus(-score).mean()
-        logs = {"fooled": (score.detach() > 0).float().mean()}
+            total = self.weight * softplus(-ahead).mean()
+        logs = {"fooled": (ahead.detach() > 0).float().mean()}
         if self.native:
             own = own or model(batch, generator)
             total = total + self.native * own.value.mean()
             logs |= {"native": own.value.detach().mean(), **own.logs}
         return total, logs
+
+    def _near(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+        """Examples a small step away, and how long the step is: one token replaced, or a little noise."""
+        if not self.spec.vocab:
+            step = STEP * x.float().std()
+            return x + step * torch.randn(x.shape, device=x.device, generator=generator), float(step)
+        flat = x.flatten(1).clone()
+        place = torch.randint(flat.shape[1], (len(x), 1), device=x.device, generator=generator)
+        other = torch.randint(1, self.spec.vocab, (len(x), 1), device=x.device, generator=generator)
+        flat.scatter_(1, place, (flat.gather(1, place) + other) % self.spec.vocab)
+        return flat.view_as(x), 1.0
 
     def _fakes(
         self, model: Callable[..., Any], bare: GenerativeModel, way: str, batch: Batch, generator: torch.Generator
