@@ -6,22 +6,23 @@ products of Z), S uniform strings z of the estimator.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.contract import Batch, Data, Loss, Spec
 from genzoo_born.ansatz import generators, iqp
-from genzoo_born.hypercube import digits, draw, flip_rate, numbers
-from genzoo_born.losses import TINY
+from genzoo_born.hypercube import flip_rate
+from genzoo_born.model import Measured
 from genzoo_born.simulator import Simulator
 
 SIMULATED = 24
 """Most wires that are simulated for samples and likelihoods."""
 
 
-class IQPMachine(GenerativeModel):
+class IQPMachine(Measured):
     """H, a Z rotation for each generator, H, measurement; trained to a small MMD that is estimated without simulation.
 
     The squared MMD with a Gaussian kernel is the mean of (<Z_a>_p - <Z_a>_q)^2 over random products Z_a of Paulis
@@ -52,8 +53,8 @@ class IQPMachine(GenerativeModel):
             raise ValueError("an IQP machine makes strings of bits, and this data is something else")
         if operators < 1 or strings < 2 or not bandwidths:
             raise ValueError("operators must be at least 1, strings at least 2, and bandwidths not empty")
-        self.spec, self.wires = spec, spec.shape[0]
-        self.order, self.reach, self.start = order, reach, start
+        self.spec, self.start = spec, start
+        self.circuit = iqp(spec.shape[0], order=order, reach=reach)
         self.bandwidths, self.operators, self.strings = tuple(bandwidths), operators, strings
         self.sets = generators(self.wires, order, reach)
         member = torch.zeros(len(self.sets), self.wires)
@@ -102,22 +103,15 @@ class IQPMachine(GenerativeModel):
         data_squared = data_bo * (data_bo.sum(0) - data_bo) / (b - 1)
         return Loss((model_squared - 2 * model_o * data_bo + data_squared).mean(1))
 
-    def probabilities(self) -> Tensor:
-        """Of all strings, by simulation; ValueError beyond the wires that can be simulated."""
+    @cached_property
+    def simulator(self) -> Simulator:
+        """ValueError beyond the wires that can be simulated."""
         if self.wires > SIMULATED:
             raise ValueError(
                 f"samples of an IQP circuit on {self.wires} wires need a quantum computer (at most {SIMULATED} are "
                 "simulated): score it with n=0, or export it by genzoo_born.qasm"
             )
-        return Simulator(self.circuit).probabilities(self.theta)
-
-    @property
-    def circuit(self):
-        return iqp(self.wires, order=self.order, reach=self.reach)
+        return Simulator(self.circuit)
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
-        return None if self.wires > SIMULATED else (self.probabilities()[numbers(x)] + TINY).log()
-
-    @torch.no_grad()
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        return digits(draw(self.probabilities(), n, generator), self.wires)
+        return None if self.wires > SIMULATED else super().log_prob(x, cond)

@@ -21,72 +21,18 @@ FIRST_LOOK = 4096
 """Strings that data-driven first angles are fitted to."""
 
 
-class BornMachine(GenerativeModel):
-    """p(x) = |<x| U(theta) |0...0>|^2 (Cheng et al. 2018; Liu & Wang 2018).
+class Measured(GenerativeModel):
+    """What all models have whose samples are measurements: `circuit`, the angles `theta`, and a simulator of both."""
 
-    spec: bit strings, one wire a bit.
-    circuit: makes the circuit from the number of wires; see `genzoo_born.ansatz`.
-    loss: what is minimised; see `genzoo_born.losses`.
-    start: of the angles: "identity" near zero, "random" in (-pi, pi), "marginals" near zero but for the last `ry` of
-        each wire, which gives each bit its frequency in the data, "staircase" (for `matrix_product`) the first
-        staircase fitted to the data as a matrix-product state and the others near the identity.
-    spread: standard deviation of what is "near zero", in radians.
-    double: 64-bit reals. gradient: auto, stored or reversible; see `Simulator`.
-    """
+    circuit: Circuit
+    simulator: Simulator
+    theta: nn.Parameter
+    known: tuple[Tensor, Tensor] | None = None
+    """Angles, and the law that belongs to them."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        *,
-        circuit: Callable[[int], Circuit],
-        loss: Callable[[Tensor, Tensor, torch.Generator | None], Tensor] | None = None,
-        start: Start = "marginals",
-        spread: float = 0.1,
-        double: bool = False,
-        gradient: Literal["auto", "stored", "reversible"] = "auto",
-    ) -> None:
-        super().__init__()
-        if spec.vocab != 2 or len(spec.shape) != 1:
-            raise ValueError("a Born machine makes strings of bits, and this data is something else")
-        self.spec, self.wires = spec, spec.shape[0]
-        self.circuit = circuit(self.wires)
-        self.criterion = loss or Likelihood()
-        self.start, self.spread = start, spread
-        self.simulator = Simulator(self.circuit, double=double, gradient=gradient)
-        self.known: tuple[Tensor, Tensor] | None = None
-        self.theta = nn.Parameter(spread * torch.randn(self.circuit.parameters))
-        if start == "random":
-            nn.init.uniform_(self.theta, -torch.pi, torch.pi)
-
-    @torch.no_grad()
-    def initialise(self, data: Data) -> None:
-        """First angles from the data, where `start` says so."""
-        if self.start not in ("marginals", "staircase"):
-            return
-        x = data.batch(0, FIRST_LOOK, "train").x.to(self.theta.device)
-        if self.start == "staircase":
-            self._start_staircase(x)
-            return
-        last = {g.wires[0]: g.parameter for g in self.circuit.gates if g.name == "ry" and g.parameter is not None}
-        if len(last) < self.wires:
-            raise ValueError("start=marginals needs a learned ry on every wire: choose start=identity")
-        for wire, parameter in last.items():
-            self.theta[parameter] += 2 * x[:, wire].float().mean().sqrt().asin()
-
-    def _start_staircase(self, x: Tensor) -> None:
-        count = mps.ANGLES * (self.wires - 1)
-        if [g.name for g in self.circuit.gates[: mps.ANGLES]] != [g.name for g in mps.block(2)] or self.wires < 2:
-            raise ValueError("start=staircase needs the circuit genzoo_born.ansatz.matrix_product on 2 wires or more")
-        generator = torch.Generator(x.device).manual_seed(int(self.theta[0].abs() * 2**40))
-        self.theta[:count] = mps.fit_staircase(x, steps=400, generator=generator).flatten()
-
-    def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes the angles of a circuit that this one begins with; the others start near zero. So a circuit grows."""
-        first = weights.get("theta", self.theta.new_empty(0)).to(self.theta)
-        if not 0 < len(first) <= len(self.theta):
-            raise RuntimeError(f"theta has {len(first)} angles there and {len(self.theta)} here")
-        with torch.no_grad():
-            self.theta[: len(first)] = first
+    @property
+    def wires(self) -> int:
+        return self.circuit.wires
 
     def probabilities(self) -> Tensor:
         """Of all strings, [N]; without a gradient they are remembered until the angles change."""
@@ -95,10 +41,6 @@ class BornMachine(GenerativeModel):
         if self.known is None or not torch.equal(self.known[0], self.theta):
             self.known = (self.theta.clone(), self.simulator.probabilities(self.theta))
         return self.known[1]
-
-    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """The criterion of each string of the batch, [B]."""
-        return Loss(self.criterion(self.probabilities(), numbers(batch.x), generator))
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         return (self.probabilities()[numbers(x)] + TINY).log()
@@ -138,3 +80,73 @@ class BornMachine(GenerativeModel):
                 shots.append(draw(p, count, generator))
         order = torch.randperm(n, generator=generator, device=generator.device)
         return torch.cat(shots)[order]
+
+
+class BornMachine(Measured):
+    """p(x) = |<x| U(theta) |0...0>|^2 (Cheng et al. 2018; Liu & Wang 2018).
+
+    spec: bit strings, one wire a bit.
+    circuit: makes the circuit from the number of wires; see `genzoo_born.ansatz`.
+    loss: what is minimised; see `genzoo_born.losses`.
+    start: of the angles: "identity" near zero, "random" in (-pi, pi), "marginals" near zero but for the last `ry` of
+        each wire, which gives each bit its frequency in the data, "staircase" (for `matrix_product`) the first
+        staircase fitted to the data as a matrix-product state and the others near the identity.
+    spread: standard deviation of what is "near zero", in radians.
+    double: 64-bit reals. gradient: auto, stored or reversible; see `Simulator`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        circuit: Callable[[int], Circuit],
+        loss: Callable[[Tensor, Tensor, torch.Generator | None], Tensor] | None = None,
+        start: Start = "marginals",
+        spread: float = 0.1,
+        double: bool = False,
+        gradient: Literal["auto", "stored", "reversible"] = "auto",
+    ) -> None:
+        super().__init__()
+        if spec.vocab != 2 or len(spec.shape) != 1:
+            raise ValueError("a Born machine makes strings of bits, and this data is something else")
+        self.spec, self.circuit = spec, circuit(spec.shape[0])
+        self.criterion = loss or Likelihood()
+        self.start, self.spread = start, spread
+        self.simulator = Simulator(self.circuit, double=double, gradient=gradient)
+        self.theta = nn.Parameter(spread * torch.randn(self.circuit.parameters))
+        if start == "random":
+            nn.init.uniform_(self.theta, -torch.pi, torch.pi)
+
+    @torch.no_grad()
+    def initialise(self, data: Data) -> None:
+        """First angles from the data, where `start` says so."""
+        if self.start not in ("marginals", "staircase"):
+            return
+        x = data.batch(0, FIRST_LOOK, "train").x.to(self.theta.device)
+        if self.start == "staircase":
+            self._start_staircase(x)
+            return
+        last = {g.wires[0]: g.parameter for g in self.circuit.gates if g.name == "ry" and g.parameter is not None}
+        if len(set(last.values())) < self.wires:
+            raise ValueError("start=marginals needs a learned ry of its own on every wire: choose start=identity")
+        for wire, parameter in last.items():
+            self.theta[parameter] += 2 * x[:, wire].float().mean().sqrt().asin()
+
+    def _start_staircase(self, x: Tensor) -> None:
+        count = mps.ANGLES * (self.wires - 1)
+        if [g.name for g in self.circuit.gates[: mps.ANGLES]] != [g.name for g in mps.block(2)] or self.wires < 2:
+            raise ValueError("start=staircase needs the circuit genzoo_born.ansatz.matrix_product on 2 wires or more")
+        generator = torch.Generator(x.device).manual_seed(int(self.theta[0].abs() * 2**40))
+        self.theta[:count] = mps.fit_staircase(x, steps=400, generator=generator).flatten()
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the angles of a circuit that this one begins with; the others start near zero. So a circuit grows."""
+        first = weights.get("theta", self.theta.new_empty(0)).to(self.theta)
+        if not 0 < len(first) <= len(self.theta):
+            raise RuntimeError(f"theta has {len(first)} angles there and {len(self.theta)} here")
+        with torch.no_grad():
+            self.theta[: len(first)] = first
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """The criterion of each string of the batch, [B]."""
+        return Loss(self.criterion(self.probabilities(), numbers(batch.x), generator))
