@@ -70,14 +70,15 @@ class Measured(GenerativeModel):
         return noise.misread(digits(shots, self.wires), readout_error, generator)
 
     def _noisy_shots(self, n: int, probability: float, generator: torch.Generator) -> Tensor:
-        simulator = Simulator(noise.noisy(self.circuit), gradient="reversible")
-        places = (simulator.circuit.parameters - self.circuit.parameters) // 2
-        errors = noise.errors(places, n, probability, generator)
+        kinds = noise.errors(noise.places(self.circuit), n, probability, generator)
+        rows, counts = torch.unique(kinds, dim=0, return_counts=True)
         shots = []
-        for rows, counts in noise.trajectories(errors, max(1, 2**21 >> self.wires)):
-            theta = torch.cat((self.theta.expand(len(rows), -1), rows.to(self.theta)), dim=1)
-            for p, count in zip(simulator.probabilities(theta), counts.tolist(), strict=True):
-                shots.append(draw(p, count, generator))
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+            if any(row):
+                p = Simulator(noise.with_errors(self.circuit, row)).probabilities(self.theta)
+            else:
+                p = self.probabilities()
+            shots.append(draw(p, count, generator))
         order = torch.randperm(n, generator=generator, device=generator.device)
         return torch.cat(shots)[order]
 
