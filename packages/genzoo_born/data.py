@@ -171,7 +171,8 @@ class BornData(Data):
         reference, generator = self._split(split), torch_generator("floor", self.seed)
         real = self.x["train"] if self.law is None else self.law.draw(len(samples), generator)
         law = self.law.table() if self.law is not None else None
-        for b in (bandwidths or []) if len(samples) > 1 else []:
+        enough = len(samples) > 1 and (law is not None or min(len(reference), len(real)) > 1)
+        for b in (bandwidths or []) if enough else []:
             for name, x in ((f"mmd2_{b:g}", samples), (f"mmd2_{b:g}_real", real)):
                 scores[name] = float(mmd2(x, reference, [b]) if law is None else mmd2_to_law(x, law, [b]))
         if self.law is None:
@@ -208,6 +209,8 @@ class BornData(Data):
         return {"bits": self.bits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if "bits" not in state:
+            raise UserError("this checkpoint is not one of bit strings")
         self.bits = self.trained = int(state["bits"])
 
     def _split(self, split: str) -> Tensor:
@@ -217,16 +220,19 @@ class BornData(Data):
 
 
 def read_bits(path: str) -> Tensor:
-    """Strings [B, bits] of a CSV file: 0 and 1, separated by commas or blanks, a string a line; or spins, -1 and 1."""
+    """Strings [B, bits] of a CSV file, a string a line: 0 and 1, separated by commas, blanks or nothing; or spins, -1
+    and 1."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no CSV file of bits that can be read, nor one of {', '.join(NAMED)}") from error
     rows: list[list[int]] = []
-    spins = any(word == "-1" for line in lines for word in line.replace(",", " ").split())
+    spins = any(word in ("-1", "+1") for line in lines for word in line.replace(",", " ").split())
     known = {"-1": 0, "1": 1, "+1": 1} if spins else {"0": 0, "1": 1}
     for number, line in enumerate(lines, 1):
         words = line.replace(",", " ").split()
+        if len(words) == 1 and set(words[0]) <= {"0", "1"}:
+            words = list(words[0])
         wrong = [word for word in words if word not in known]
         if wrong:
             raise UserError(f"{path}, line {number}: {wrong[0]!r} is not {'-1 or 1' if spins else '0 or 1'}")

@@ -55,6 +55,7 @@ class IQPMachine(Measured):
             raise ValueError("operators must be at least 1, strings at least 2, and bandwidths not empty")
         self.spec, self.start = spec, start
         self.circuit = iqp(spec.shape[0], order=order, reach=reach)
+        self.rates = [flip_rate(b) for b in bandwidths]
         self.bandwidths, self.operators, self.strings = tuple(bandwidths), operators, strings
         self.sets = generators(self.wires, order, reach)
         member = torch.zeros(len(self.sets), self.wires)
@@ -87,13 +88,17 @@ class IQPMachine(Measured):
         """Products of Z whose law belongs to the kernel: each wire with probability (1 - exp(-1 / 2 bandwidth^2)) / 2,
         the bandwidths as likely as each other; [O, n]."""
         device = self.theta.device
-        rate = torch.tensor([(1 - flip_rate(b)) / 2 for b in self.bandwidths], device=device)
+        rate = torch.tensor([(1 - rate) / 2 for rate in self.rates], device=device)
         which = torch.randint(len(rate), (self.operators,), generator=generator, device=device)
         uniform = torch.rand(self.operators, self.wires, generator=generator, device=device)
         return (uniform < rate[which, None]).float()
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """Squared MMD, [B]: its mean over the batch is unbiased for the data's law and over all randomness."""
+        with torch.autocast(self.theta.device.type, enabled=False):  # parities need all their bits
+            return self._loss(batch, generator)
+
+    def _loss(self, batch: Batch, generator: torch.Generator | None) -> Loss:
         operators_on = self.draw_operators(generator)
         z_sn = torch.randint(2, (self.strings, self.wires), generator=generator, device=self.theta.device).float()
         model_so = self.expectations(operators_on, z_sn)
@@ -113,5 +118,9 @@ class IQPMachine(Measured):
             )
         return Simulator(self.circuit)
 
+    @property
+    def scored(self) -> bool:
+        return self.wires <= SIMULATED
+
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
-        return None if self.wires > SIMULATED else super().log_prob(x, cond)
+        return super().log_prob(x, cond) if self.scored else None

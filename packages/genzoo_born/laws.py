@@ -4,7 +4,7 @@ Legend: K peaks, n bits, N = 2^n strings.
 """
 
 from abc import ABC, abstractmethod
-from itertools import product
+from itertools import combinations
 from math import comb
 
 import torch
@@ -37,8 +37,8 @@ class Law(ABC):
 
     def table(self) -> Tensor | None:
         """The probability of every string [N], in float64; None where they are too many."""
-        every = self.support()
-        if every is None or self.bits > ENUMERATED:
+        every = self.support() if self.bits <= ENUMERATED else None
+        if every is None:
             return None
         made = torch.zeros(2**self.bits, dtype=torch.float64)
         made[numbers(every)] = 1 / len(every)
@@ -83,8 +83,8 @@ class Cardinality(Law):
     def support(self) -> Tensor | None:
         if self.bits > ENUMERATED or comb(self.bits, self.ones) > 1_000_000:
             return None
-        every = strings(self.bits)
-        return every[every.sum(1) == self.ones]
+        chosen = torch.tensor(list(combinations(range(self.bits), self.ones)), dtype=torch.long)
+        return torch.zeros(len(chosen), self.bits, dtype=torch.long).scatter_(1, chosen, 1)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         chosen = torch.rand(n, self.bits, generator=generator).argsort(1)[:, : self.ones]
@@ -162,8 +162,8 @@ def spread_peaks(count: int, bits: int, seed: int) -> Tensor:
     best, apart = None, -1
     for _ in range(200):
         peaks = torch.randint(2, (count, bits), generator=generator)
-        distances = [int((a != b).sum()) for (i, a), (j, b) in product(enumerate(peaks), repeat=2) if i < j]
-        nearest = min(distances, default=bits)
+        distances = torch.cdist(peaks.float(), peaks.float(), p=1).fill_diagonal_(bits)
+        nearest = int(distances.min().round())
         if nearest > apart:
             best, apart = peaks, nearest
     return best

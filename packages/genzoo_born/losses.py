@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from genzoo_born.hypercube import digits, draw, kernel, smooth
+from genzoo_born.hypercube import digits, draw, flip_rate, kernel, smooth
 
 TINY = 1e-12
 """Added to probabilities before the logarithm: a string that cannot come out costs 28 nats and no infinity."""
@@ -34,6 +34,8 @@ class MaximumMeanDiscrepancy:
             raise ValueError("bandwidths is empty: give at least one")
         if shots is not None and shots < 2:
             raise ValueError(f"shots must be at least 2, not {shots}; null takes exact probabilities")
+        for bandwidth in bandwidths:
+            flip_rate(bandwidth)  # refuses what is not positive
         self.bandwidths, self.shots = tuple(bandwidths), shots
 
     def __call__(self, probabilities: Tensor, batch: Tensor, generator: torch.Generator | None = None) -> Tensor:

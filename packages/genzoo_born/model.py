@@ -72,10 +72,11 @@ class Measured(GenerativeModel):
     def _noisy_shots(self, n: int, probability: float, generator: torch.Generator) -> Tensor:
         kinds = noise.errors(noise.places(self.circuit), n, probability, generator)
         rows, counts = torch.unique(kinds, dim=0, return_counts=True)
-        shots = []
+        double, shots = self.simulator.float == torch.float64, []
         for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
             if any(row):
-                p = Simulator(noise.with_errors(self.circuit, row)).probabilities(self.theta)
+                noisy = Simulator(noise.with_errors(self.circuit, row), double=double)
+                p = noisy.probabilities(self.theta)
             else:
                 p = self.probabilities()
             shots.append(draw(p, count, generator))
@@ -147,6 +148,8 @@ class BornMachine(Measured):
             raise RuntimeError(f"theta has {len(first)} angles there and {len(self.theta)} here")
         with torch.no_grad():
             self.theta[: len(first)] = first
+            if self.start == "random":
+                self.theta[len(first) :] *= self.spread / torch.pi
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """The criterion of each string of the batch, [B]."""

@@ -5,13 +5,14 @@ Legend: N = 2^wires basis states, T terms of a phase, H and W basis states of th
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from genzoo_born.circuit import ANGLED, ONE, SINGLE, Circuit, Gate, Matrix
-from genzoo_born.fusion import Stage, Term, stages
+from genzoo_born.circuit import ANGLED, ONE, SINGLE, Gate, Matrix
+from genzoo_born.fusion import Stage, Term
 from genzoo_born.hypercube import strings
 from genzoo_born.operations import Apply, Multiply, Operation, Permute, Phase, Turn
 
@@ -19,24 +20,23 @@ GROUP = 4
 """Most wires whose gates become one matrix: 16 x 16 is where the multiplication costs least a wire."""
 
 
-def translate(circuit: Circuit, *, double: bool) -> tuple[list[Operation], dict[str, Tensor], torch.dtype]:
+def translate(plan: list[Stage], wires: int, *, double: bool) -> tuple[list[Operation], dict[str, Tensor], torch.dtype]:
     """The operations after the first stage's single-qubit gates (which only make a product state), the tables from
     which all gates' matrices are made at once, and the type of the states: real where all gates are."""
-    plan = stages(circuit)
     gates = list(dict.fromkeys(g for stage in plan for g in stage_gates(stage)))
     number = {gate: i for i, gate in enumerate(gates)}
     real = torch.float64 if double else torch.float32
     dtype = real if all(map(is_real, plan)) else torch.complex128 if double else torch.complex64
-    sizes = group_sizes(circuit.wires)
+    sizes = group_sizes(wires)
     operations: list[Operation] = []
     for s, stage in enumerate(plan):
         if s and stage.single:
             operations += rotations(stage, s, sizes)
-        operations += diagonals(stage, number, circuit.wires, real, dtype)
+        operations += diagonals(stage, number, wires, real, dtype)
         if stage.moves:
-            operations.append(Permute(*permutation(stage.moves, circuit.wires)))
+            operations.append(Permute(*permutation(tuple(stage.moves), wires)))
     tables = gate_tables(gates, real, dtype)
-    columns = [single_table(stage, number, circuit.wires) for stage in plan]
+    columns = [single_table(stage, number, wires) for stage in plan]
     longest = max(c.shape[1] for c in columns)
     tables["columns"] = torch.stack([pad(c, (0, longest - c.shape[1]), value=len(gates)) for c in columns])
     return operations, tables, dtype
@@ -107,10 +107,7 @@ def diagonals(
     half = wires // 2
     made: list[Operation] = []
     if fixed:
-        high, low = halves(fixed, half, wires, torch.float64)
-        c = torch.tensor([t.factor * t.gate.angle for t in fixed], dtype=torch.float64)
-        phase = ((high * c) @ low).flatten()
-        diagonal = torch.complex(phase.cos(), phase.sin())
+        diagonal = fixed_diagonal(tuple(fixed), wires)
         if bool((diagonal.imag.abs() < 1e-12).all()):
             made.append(Multiply(diagonal.real.round().to(real).repeat_interleave(2 if dtype.is_complex else 1)))
         else:
@@ -120,6 +117,23 @@ def diagonals(
         factor = torch.tensor([t.factor for t in learned], dtype=real)
         made.append(Phase(gates, factor, *halves(learned, half, wires, real)))
     return made
+
+
+def fixed_diagonal(terms: tuple[Term, ...], wires: int) -> Tensor:
+    """The numbers of a diagonal without learned angles, complex128 [N]."""
+    high, low = halves(list(terms), wires // 2, wires, torch.float64)
+    c = torch.tensor([t.factor * t.gate.angle for t in terms], dtype=torch.float64)
+    phase = ((high * c) @ low).flatten()
+    return torch.complex(phase.cos(), phase.sin())
+
+
+def constant_bytes(plan: list[Stage], wires: int, *, double: bool) -> int:
+    """Memory that the tables of a program take: two permutations for each kind of moves, a diagonal for each stage with
+    fixed phases, and what making the largest of them takes."""
+    moves = {tuple(stage.moves) for stage in plan if stage.moves}
+    fixed = [stage for stage in plan if any(term.gate.parameter is None for term in stage.terms)]
+    making = 40 if fixed else 16 if moves else 0
+    return 2**wires * (16 * len(moves) + (16 if double else 8) * len(fixed) + making)
 
 
 def halves(terms: list[Term], half: int, wires: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -135,7 +149,8 @@ def halves(terms: list[Term], half: int, wires: int, dtype: torch.dtype) -> tupl
     return signs(0, half), signs(half, wires - half).T.contiguous()
 
 
-def permutation(moves: list[Gate], wires: int) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=8)  # equal layers share their tables
+def permutation(moves: tuple[Gate, ...], wires: int) -> tuple[Tensor, Tensor]:
     """Where each amplitude comes from after `cx` and `swap` gates, and the inverse."""
     target = torch.arange(2**wires)  # where basis state i goes
     for gate in moves:

@@ -20,7 +20,14 @@ from torch.nn.functional import pad
 
 from genzoo.errors import UserError
 from genzoo_born.circuit import Circuit
-from genzoo_born.program import group_sizes, translate
+from genzoo_born.fusion import stages
+from genzoo_born.program import constant_bytes, group_sizes, translate
+
+MOST_WIRES = 40
+"""Beyond, not even a table of signs fits anywhere."""
+
+AT_ONCE = 24
+"""States' worth of memory that a gradient takes at its peak, beside the states it keeps; measured."""
 
 STORED_GIB = 0.5
 """With gradient="auto", states are kept for the backward pass up to so much memory, and made again beyond it."""
@@ -40,19 +47,21 @@ class Simulator:
     def __init__(
         self, circuit: Circuit, *, double: bool = False, gradient: Literal["auto", "stored", "reversible"] = "auto"
     ) -> None:
-        size = 2**circuit.wires * (16 if double else 8)
-        check_memory(6 * size, circuit.wires, torch.device("cpu"))
+        if circuit.wires > MOST_WIRES:
+            raise UserError(f"{circuit.wires} wires cannot be simulated: for IQP circuits of any width, model=born_iqp")
         if gradient not in ("auto", "stored", "reversible"):
             raise ValueError(f"gradient is auto, stored or reversible, not {gradient!r}")
         keep_freed_memory()
         self.circuit, self.wires = circuit, circuit.wires
         self.sizes = group_sizes(self.wires)
-        self.program, self.tables, self.dtype = translate(circuit, double=double)
+        plan = stages(circuit)
+        check_memory(constant_bytes(plan, circuit.wires, double=double), circuit.wires, torch.device("cpu"))
+        self.program, self.tables, self.dtype = translate(plan, circuit.wires, double=double)
         self.float = torch.float64 if double else torch.float32
         size = 2**self.wires * self.dtype.itemsize
         kept = size * sum(operation.needs_input for operation in self.program)
         self.stored = gradient == "stored" or (gradient == "auto" and kept <= STORED_GIB * 2**30)
-        self.bytes = 6 * size + (kept if self.stored else 0)
+        self.bytes = AT_ONCE * size + (kept if self.stored else 0)
 
     def __deepcopy__(self, memo: dict) -> "Simulator":
         return self  # nothing in it changes
@@ -178,7 +187,11 @@ def check_memory(needed: int, wires: int, device: torch.device) -> None:
     """UserError where so many bytes are not free."""
     if needed < 2**28:
         return
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if device.type == "cuda":  # what torch holds and does not use is free too
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + held
+    else:
+        free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(
             f"{wires} wires need {needed / 2**30:.1f} GiB for their states, and {free / 2**30:.1f} GiB are free: take "

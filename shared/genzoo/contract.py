@@ -171,6 +171,11 @@ class GenerativeModel(nn.Module, ABC):
     estimates: bool = False
     spec: Spec
 
+    @property
+    def scored(self) -> bool:
+        """Whether there is a likelihood."""
+        return type(self).log_prob is not GenerativeModel.log_prob
+
     def initialise(self, data: Data) -> None:
         """Sets those first weights that depend on the data; called once, before the first step of a new run."""
 

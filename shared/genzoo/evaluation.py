@@ -52,11 +52,11 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
             scores |= law_scores(trained, split)
         else:
             scores = mean_loss(trained.model, trained.data, split, batch_size=settings["batch_size"])
+        if settings["n"]:
+            samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
+            scores |= trained.data.metrics(samples, split, **options)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if settings["n"]:
-        samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
-        scores |= trained.data.metrics(samples, split, **options)
     report = {
         **scores,
         "protocol": {

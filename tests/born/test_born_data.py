@@ -199,7 +199,7 @@ def test_read_bits(file, text):
         ("1,-1\n-1,0\n", r"line 2: '0' is not -1 or 1"),
         ("0,1\n\n0,1,1\n", r"line 3: 3 bits, and 2 in the first line"),
         ("0,1,1\n0\n", r"line 2: 1 bits, and 3 in the first line"),
-        ("01\n", r"line 1: '01' is not 0 or 1"),
+        ("01,1\n", r"line 1: '01' is not 0 or 1"),
         ("", r"holds no strings"),
         ("\n , \n", r"holds no strings"),
     ],
@@ -457,3 +457,15 @@ def test_law_metrics_in_portions():
 def test_law_metrics_of_a_file(file):
     """A file without peaks has no law."""
     assert prepared(path=file(COUNTED)).law_metrics(lambda x: x, "val") == {}
+
+
+def test_strings_in_one_word(file):
+    """A line may be one word of 0 and 1, and a file may begin with the mark that spreadsheets write."""
+    assert read_bits(str(file("\ufeff011\n100\n"))).tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+def test_few_strings_have_no_mmd(file):
+    """With one string to compare with, and no law, the other scores are left."""
+    data = BornData(path=str(file("0,1\n1,0\n")), val_fraction=0.5)
+    data.prepare()
+    assert data.metrics(torch.tensor([[0, 1], [1, 1]]), "val", bandwidths=[1.0]) == {}

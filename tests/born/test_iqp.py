@@ -263,3 +263,24 @@ def test_refused(spec, options, said):
     """Said when the model is made."""
     with pytest.raises(ValueError, match=said):
         IQPMachine(spec, **options)
+
+
+def test_what_cannot_be_sampled_cannot_be_scored():
+    """Beyond simulation there is no likelihood, and an objective that needs one refuses before it begins."""
+    from genzoo.objectives import Adversarial
+
+    for wires, scored in ((8, True), (30, False)):
+        model = IQPMachine(Spec((wires,), vocab=2))
+        assert model.scored == scored
+        objective = Adversarial(model.spec, critic=lambda spec: torch.nn.Linear(1, 1))
+        if scored:
+            objective.check(model)
+        else:
+            with pytest.raises(ValueError, match="cannot reach this model: choose objective=native"):
+                objective.check(model)
+
+
+def test_bandwidths_are_positive():
+    """Refused when the model is made, not when it is trained."""
+    with pytest.raises(ValueError, match="a bandwidth must be positive, not 0"):
+        IQPMachine(Spec((4,), vocab=2), bandwidths=[0.0])

@@ -441,18 +441,22 @@ def test_memory(monkeypatch):
     """States that do not fit into free memory are refused before they are made, with the wires and both sizes."""
     circuit = listed(12, gates=["ry 0", "cx 0 11"])
     simulator = Simulator(circuit, double=True, gradient="reversible")
-    assert simulator.bytes == 6 * 8 * 2**12
+    assert simulator.bytes == simulator_module.AT_ONCE * 8 * 2**12
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**29))
     simulator(torch.zeros(1))
-    batch = 2**14
+    batch = 2**12
     with pytest.raises(UserError, match=r"^12 wires need 3\.0 GiB for their states, and 0\.5 GiB are free: "):
         simulator(torch.zeros(batch, 1))
 
 
 def test_memory_of_far_too_many_wires():
-    """50 wires fit into no memory, nor do the tables of their circuit (8 PiB: the allocation fails at once)."""
-    with pytest.raises(UserError, match=r"50 wires need .* GiB"):
-        Simulator(listed(50, gates=["ry 0", "cx 0 49"]))(torch.zeros(1))
+    """Neither the states nor the tables of such circuits are begun to be made."""
+    with pytest.raises(UserError, match="50 wires cannot be simulated"):
+        Simulator(listed(50, gates=["ry 0", "cx 0 49"]))
+    with pytest.raises(UserError, match=r"38 wires need .* GiB"):
+        Simulator(listed(38, gates=["ry 0", "cx 0 37"]))
+    with pytest.raises(UserError, match=r"38 wires need .* GiB"):
+        Simulator(listed(38, gates=["ry 0"]))(torch.zeros(1))
 
 
 def test_copies_share():

@@ -52,8 +52,7 @@ class Adversarial(Objective):
 
     def _way(self, model: GenerativeModel) -> str:
         """How this model is reached; ValueError where it cannot be."""
-        scored = type(model).log_prob is not GenerativeModel.log_prob
-        able = {"x_hat": model.estimates, "sample": model.pathwise, "score": scored}
+        able = {"x_hat": model.estimates, "sample": model.pathwise, "score": model.scored}
         can = [way for way, yes in able.items() if yes]
         if self.through == "auto" and can:
             return can[0]
@@ -99,8 +98,8 @@ class Adversarial(Objective):
     def _near(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
         """Examples a small step away, and how long the step is: one token replaced, or a little noise."""
         if not self.spec.vocab:
-            step = STEP * x.float().std()
-            return x + step * torch.randn(x.shape, device=x.device, generator=generator), float(step)
+            step = max(STEP * float(x.float().std()), 1e-6)
+            return x + step * torch.randn(x.shape, device=x.device, generator=generator), step
         flat = x.flatten(1).clone()
         place = torch.randint(flat.shape[1], (len(x), 1), device=x.device, generator=generator)
         other = torch.randint(1, self.spec.vocab, (len(x), 1), device=x.device, generator=generator)
