@@ -5,7 +5,6 @@ Legend: N = 2^wires basis states, T terms of a phase, H and W basis states of th
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -29,12 +28,15 @@ def translate(plan: list[Stage], wires: int, *, double: bool) -> tuple[list[Oper
     dtype = real if all(map(is_real, plan)) else torch.complex128 if double else torch.complex64
     sizes = group_sizes(wires)
     operations: list[Operation] = []
+    moves: dict[tuple[Gate, ...], Permute] = {}  # equal layers share their tables
     for s, stage in enumerate(plan):
         if s and stage.single:
             operations += rotations(stage, s, sizes)
         operations += diagonals(stage, number, wires, real, dtype)
         if stage.moves:
-            operations.append(Permute(*permutation(tuple(stage.moves), wires)))
+            key = tuple(stage.moves)
+            moves[key] = moves.get(key) or Permute(*permutation(key, wires))
+            operations.append(moves[key])
     tables = gate_tables(gates, real, dtype)
     columns = [single_table(stage, number, wires) for stage in plan]
     longest = max(c.shape[1] for c in columns)
@@ -149,7 +151,6 @@ def halves(terms: list[Term], half: int, wires: int, dtype: torch.dtype) -> tupl
     return signs(0, half), signs(half, wires - half).T.contiguous()
 
 
-@lru_cache(maxsize=8)  # equal layers share their tables
 def permutation(moves: tuple[Gate, ...], wires: int) -> tuple[Tensor, Tensor]:
     """Where each amplitude comes from after `cx` and `swap` gates, and the inverse."""
     target = torch.arange(2**wires)  # where basis state i goes
