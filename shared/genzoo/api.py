@@ -19,7 +19,7 @@ from genzoo import checkpoint
 from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, plain
 from genzoo.contract import Data, GenerativeModel, Objective, Spec
 from genzoo.draws import seed_of, torch_generator
-from genzoo.errors import UserError
+from genzoo.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,11 +45,8 @@ class Trained:
         if n < 1:
             raise UserError(f"n must be at least 1, not {n}")
         cond, more = self._request(n, options)
-        try:
-            with torch.inference_mode():
-                return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        with user_errors(), torch.inference_mode():
+            return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
 
     def sample_in_batches(self, n: int, *, batch_size: int, seed: int = 0, **options: Any) -> Tensor:
         """n examples, at most `batch_size` at once, gathered on the CPU; each batch's seed is `seed` plus its first."""
@@ -64,10 +61,8 @@ class Trained:
         pieces = self.model.stream(1, cond, torch_generator("sample", seed, device=self.device), **more)
 
         def checked() -> Iterator[Tensor]:
-            try:
+            with user_errors():
                 yield from pieces
-            except ValueError as error:
-                raise UserError(str(error)) from error
 
         return checked()
 
@@ -154,22 +149,6 @@ def build_objective(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] 
         return build(config["objective"], "objective", *parts, allow=trust)
 
 
-def objective_fits(objective: Objective, model: GenerativeModel) -> None:
-    """UserError where the objective cannot train the model."""
-    try:
-        objective.check(model)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def start_from_data(model: GenerativeModel, data: Data) -> None:
-    """First weights that depend on the data."""
-    try:
-        model.initialise(data)
-    except ValueError as error:
-        raise UserError(f"model: {error}") from error
-
-
 def train(preset: str, overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
     """`genzoo train PRESET key=value …`; returns the run folder."""
     return train_config(compose_config("train", [f"preset={preset}", *overrides], config_dir=config_dir), overrides)
@@ -212,9 +191,11 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     if resume_from is None and settings["init"]:
         load_weights(model, found)
     elif resume_from is None:
-        start_from_data(model, data)
+        with user_errors("model: "):
+            model.initialise(data)
     objective = build_objective(settings, data.spec, trust)
-    objective_fits(objective, model)
+    with user_errors():
+        objective.check(model)
     first = state["step"] if state else 0
     yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
     main = processes.is_main_process

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genzoo import __version__, api, checkpoint
 from genzoo.config import build, check_options, compose_config, plain
-from genzoo.errors import UserError
+from genzoo.errors import UserError, user_errors
 from genzoo.metrics import likelihood, mean_loss
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     check_options(options, api.keywords(trained.data.metrics), "scoring")
     trained.data.prepare()
     split = settings["split"]
-    try:
+    with user_errors():
         scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
         if scores:
             scores |= law_scores(trained, split)
@@ -55,8 +55,6 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
         if settings["n"]:
             samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
             scores |= trained.data.metrics(samples, split, **options)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     report = {
         **scores,
         "protocol": {
