@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, Loss, Spec
-from genzoo_born.ansatz import generators, iqp
+from genzoo_born.ansatz import iqp
 from genzoo_born.hypercube import flip_rate
 from genzoo_born.model import Measured
 from genzoo_born.simulator import Simulator
@@ -56,8 +56,8 @@ class IQPMachine(Measured):
         self.spec, self.start = spec, start
         self.circuit = iqp(spec.shape[0], order=order, reach=reach)
         self.rates = [flip_rate(b) for b in bandwidths]
-        self.bandwidths, self.operators, self.strings = tuple(bandwidths), operators, strings
-        self.sets = generators(self.wires, order, reach)
+        self.operators, self.strings = operators, strings
+        self.sets = [gate.wires for gate in self.circuit.gates if gate.parameter is not None]
         member = torch.zeros(len(self.sets), self.wires)
         for row, wires in enumerate(self.sets):
             member[row, list(wires)] = 1

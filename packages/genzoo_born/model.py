@@ -136,7 +136,7 @@ class BornMachine(Measured):
 
     def _start_staircase(self, x: Tensor) -> None:
         count = mps.ANGLES * (self.wires - 1)
-        if [g.name for g in self.circuit.gates[: mps.ANGLES]] != [g.name for g in mps.block(2)] or self.wires < 2:
+        if [g.name for g in self.circuit.gates[: mps.ANGLES]] != [g.name for g in mps.block().gates] or self.wires < 2:
             raise ValueError("start=staircase needs the circuit genzoo_born.ansatz.matrix_product on 2 wires or more")
         generator = torch.Generator(x.device).manual_seed(int(self.theta[0].abs() * 2**40))
         self.theta[:count] = mps.fit_staircase(x, steps=400, generator=generator).flatten()

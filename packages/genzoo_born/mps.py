@@ -6,32 +6,36 @@ of bond dimension 2 in canonical form (Schön et al. 2005; Ran 2020). Its likeli
 Legend: B strings, W = wires - 1 gates, 15 angles of a gate, c and d the bond before and after.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from genzoo_born.ansatz import Builder, two_qubit
-from genzoo_born.circuit import Gate
+from genzoo_born.circuit import Circuit
 from genzoo_born.simulator import Simulator
 
 ANGLES = 15
 
 
-def block(wires: int) -> tuple[Gate, ...]:
-    """The first two-qubit gate of a staircase."""
-    made = Builder(wires)
+def block(*before: str) -> Circuit:
+    """One two-qubit gate of a staircase, after single-qubit gates on its first wire."""
+    made = Builder(2)
+    for name in before:
+        made.add(name, 0)
     two_qubit(made, 0, 1)
-    return made.circuit.gates
+    return made.circuit
+
+
+@cache
+def column_simulators() -> tuple[Simulator, Simulator]:
+    """They give a two-qubit gate's columns |00> and |10>."""
+    return Simulator(block()), Simulator(block("x"))
 
 
 def amplitudes(theta_wa: Tensor, x: Tensor) -> Tensor:
     """<x| staircase |0...0> for strings [B, wires], complex [B]."""
-    columns = []
-    for first in (0, 1):  # the gate's columns |00> and |10>
-        made = Builder(2)
-        if first:
-            made.add("x", 0)
-        two_qubit(made, 0, 1)
-        columns.append(Simulator(made.circuit)(theta_wa).view(-1, 2, 2))  # bit, bond after
+    columns = [simulator(theta_wa).view(-1, 2, 2) for simulator in column_simulators()]  # bit, bond after
     gates_wcxd = torch.stack(columns, dim=1)
     carried = torch.zeros(len(x), 2, dtype=gates_wcxd.dtype, device=x.device)
     carried[:, 0] = 1
