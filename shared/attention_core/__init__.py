@@ -6,7 +6,7 @@ from attention_core.cache import KVCache, LayerCache
 from attention_core.grids import Patches, SpaceTime, patch_positions
 from attention_core.masks import band_mask
 from attention_core.norm import layer_norm
-from attention_core.positions import FourierFeatures, Rotary, grid_positions, rotate, spherical_harmonics
+from attention_core.positions import FourierFeatures, Rotary, SphereRotary, grid_positions, rotate, spherical_harmonics
 from attention_core.sets import InducedAttention
 from attention_core.transformer import TokenTransformer
 
@@ -24,6 +24,7 @@ __all__ = [
     "Rotary",
     "ShortConvolution",
     "SpaceTime",
+    "SphereRotary",
     "TokenTransformer",
     "band_mask",
     "grid_positions",

@@ -63,6 +63,35 @@ class Rotary(nn.Module):
         return torch.polar(torch.ones_like(phase), phase)
 
 
+class SphereRotary(nn.Module):
+    """Rotary positions on a sphere: half the pairs of a head turn with the latitude, half with the longitude, and those
+    by whole wavenumbers, so that there is no seam: turning all longitudes, by any angle, changes no product of a query
+    and a key, and a whole turn changes nothing.
+
+    max_wavenumber: of the fastest pair; about 180 over the spacing of the places in degrees.
+
+    >>> rotary = SphereRotary(32, max_wavenumber=16)
+    >>> rotary(torch.zeros(24), torch.rand(24)).shape
+    torch.Size([24, 16])
+    """
+
+    def __init__(self, head_dim: int, *, max_wavenumber: float) -> None:
+        super().__init__()
+        if head_dim % 4:
+            raise ValueError(f"rotary positions on a sphere need a head width in fours, not {head_dim}")
+        if max_wavenumber < 1:
+            raise ValueError(f"max_wavenumber must be at least 1, not {max_wavenumber}")
+        count = head_dim // 4
+        self.wavenumber_f = torch.logspace(0, math.log10(max_wavenumber), count, dtype=torch.float64).round()
+
+    def forward(self, latitude: Tensor, longitude: Tensor) -> Tensor:
+        """latitude, longitude: [..., T] in radians. Returns the rotation, complex [..., T, D/2]."""
+        precise = torch.float64 if latitude.dtype == torch.float64 else torch.float32
+        wavenumber_f = self.wavenumber_f.to(precise).to(latitude.device)
+        phase = torch.stack((latitude, longitude), dim=-1).to(precise)[..., None] * wavenumber_f
+        return torch.polar(torch.ones_like(phase), phase).flatten(-2)
+
+
 def grid_positions(shape: Sequence[int], *, device: torch.device | str | None = None) -> Tensor:
     """The index of every place of a grid in row-major order, float [prod(shape), len(shape)].
 

@@ -45,8 +45,47 @@ class Trained:
         if n < 1:
             raise UserError(f"n must be at least 1, not {n}")
         cond, more = self._request(n, options)
+        return self._sample(n, cond, more, seed)
+
+    def _sample(self, n: int, cond: Mapping[str, Tensor], options: Mapping[str, Any], *seed: int) -> Tensor:
         with user_errors(), torch.inference_mode():
-            return self.model.sample(n, cond, torch_generator("sample", seed, device=self.device), **more)
+            return self.model.sample(n, cond, torch_generator("sample", *seed, device=self.device), **options)
+
+    def sample_given(self, cond: Mapping[str, Tensor], *seed: int, batch_size: int = 64, **options: Any) -> Tensor:
+        """An example for each row of the conditions, at most `batch_size` at once, on the CPU. Options are the
+        sampler's."""
+        n = len(next(iter(cond.values())))
+        more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})[1]
+        parts = []
+        for first in range(0, n, batch_size):
+            part = {name: value[first : first + batch_size].to(self.device) for name, value in cond.items()}
+            parts.append(self._sample(min(batch_size, n - first), part, more, *seed, first).cpu())
+        return torch.cat(parts)
+
+    def rollout(
+        self, n: int, pieces: int, *, seed: int = 0, batch_size: int = 64, journal: Path | None = None, **options: Any
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """`pieces` times n examples [n, *shape] with their conditions, each piece from the one before.
+
+        journal: a folder where every piece is kept as soon as it is made; pieces that are there already are not made
+        again, and the rest comes out as if there had been no break.
+        """
+        words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
+        first, extra = self.data.condition(n, **words)
+
+        def made() -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+            cond = first
+            for i in range(pieces):
+                file = journal / f"{i:04d}.safetensors" if journal else None
+                x = checkpoint.read_tensor(file) if file and file.exists() else None
+                if x is None:
+                    x = self.sample_given(cond, seed, i, batch_size=batch_size, **{**more, **extra})
+                    if file:
+                        checkpoint.write_tensor(file, x)
+                yield x, cond
+                cond = self.data.follow(x, cond)
+
+        return made()
 
     def sample_in_batches(self, n: int, *, batch_size: int, seed: int = 0, **options: Any) -> Tensor:
         """n examples, at most `batch_size` at once, gathered on the CPU; each batch's seed is `seed` plus its first."""
@@ -196,11 +235,12 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     objective = build_objective(settings, data.spec, trust)
     with user_errors():
         objective.check(model)
+        objective.initialise(data)
     first = state["step"] if state else 0
     yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
     main = processes.is_main_process
     split_options(model, data, settings["sampling"])
-    check_options(settings["scoring"], keywords(data.metrics), "scoring")
+    check_options(settings["scoring"], keywords(data.metrics) | keywords(data.conditional_metrics), "scoring")
     loggers = [build(settings["logger"], "logger", allow=trust)] if main and settings["logger"] else []
     if main and not config.resume:
         run.start(yaml)

@@ -158,11 +158,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         flush(file)
 
 
-def replace_text(path: Path, content: str) -> None:
-    """Writes a text file in one piece: a reader sees the old one or the new one."""
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file in one piece: a reader sees the old one or the new one."""
     fresh = path.with_name(f".unfinished-{path.name}")
-    write_bytes(fresh, content.encode())
+    write_bytes(fresh, content)
     os.replace(fresh, path)
+
+
+def replace_text(path: Path, content: str) -> None:
+    """Writes a text file in one piece."""
+    replace(path, content.encode())
+
+
+def write_tensor(path: Path, x: torch.Tensor) -> None:
+    """Writes a lone tensor in one piece."""
+    replace(path, to_safetensors({"x": x.contiguous()}))
+
+
+def read_tensor(path: Path) -> torch.Tensor:
+    """What `write_tensor` wrote."""
+    with safe_open(path, framework="pt") as opened:
+        return opened.get_tensor("x")
 
 
 def flush(file: Any) -> None:

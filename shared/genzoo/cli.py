@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HELP = """genzoo: train and sample small generative models of your own data
@@ -151,12 +151,23 @@ def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> No
     if show:
         return print_config(config)
     report = evaluate_config(config)
-    width = max(map(len, report))
-    for key, value in report.items():
-        if key != "protocol":
-            print(f"{key:{width}}  {value:.4f}" if isinstance(value, float) else f"{key:{width}}  {value}")
+    rows = [(key, value) for key, value in flat(report) if not key.startswith("protocol.")]
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        if isinstance(value, float):
+            value = f"{value:.4f}" if abs(value) >= 0.01 or not value else f"{value:.4g}"
+        print(f"{key:{width}}  {value}")
     protocol = report["protocol"]
     print(f"(step {protocol['step']}, split {protocol['split']}, n {protocol['n']}, seed {protocol['seed']})")
+
+
+def flat(report: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Scores inside scores, by dotted names."""
+    for key, value in report.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def print_config(config: object) -> None:

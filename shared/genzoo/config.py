@@ -52,6 +52,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "seed": int,
         "batch_size": int,
         "out": str | None,
+        "rollout": int,
         "stream": bool,
         "device": Device,
         "trust": list[str],

@@ -138,8 +138,24 @@ class Data(ABC):
         """Writes one example to a terminal or a pipe while it is being made, from pieces along its first axis."""
         raise NotImplementedError
 
+    def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Conditions of the pieces that come after x [n, *shape], which was made under `cond`: where examples go on in
+        time (forecasts, clips), `genzoo sample rollout=10` makes ten, each from the one before."""
+        raise NotImplementedError
+
+    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+        """Writes a roll-out into a folder that is there, each piece [n, *shape] with its conditions as it comes."""
+        raise NotImplementedError
+
     def metrics(self, samples: Tensor, split: str, **options: Any) -> dict[str, Any]:
         """Scores samples [n, *shape] against a split. Its keyword arguments are keys of `genzoo evaluate`."""
+        return {}
+
+    def conditional_metrics(
+        self, sample: Callable[[dict[str, Tensor], int], Tensor], split: str, **options: Any
+    ) -> dict[str, Any]:
+        """Scores of samples under conditions that the data chooses (forecasts, completions): sample(cond, seed) gives
+        an example for each row of cond, on the CPU. Its keyword arguments are keys of `genzoo evaluate`."""
         return {}
 
     def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
@@ -177,7 +193,11 @@ class GenerativeModel(nn.Module, ABC):
         return type(self).log_prob is not GenerativeModel.log_prob
 
     def initialise(self, data: Data) -> None:
-        """Sets those first weights that depend on the data; called once, before the first step of a new run."""
+        """Sets those first weights and constants that depend on the data, here: of every part that has this method.
+        Called once, before the first step of a new run."""
+        for part in self.modules():
+            if part is not self and hasattr(part, "initialise"):
+                part.initialise(data)
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
@@ -210,6 +230,9 @@ class Objective(nn.Module, ABC):
 
     def check(self, model: GenerativeModel) -> None:
         """ValueError where this objective cannot train this model; asked before a run begins."""
+
+    def initialise(self, data: Data) -> None:
+        """Takes from the data what it must know (units, a grid); called each time a run begins or goes on."""
 
     @abstractmethod
     def loss(

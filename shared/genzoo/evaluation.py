@@ -43,7 +43,9 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     trained.data.load_state_dict(state)
     trained.config = {**trained.config, "sampling": settings["sampling"]}
     options = settings["scoring"]
-    check_options(options, api.keywords(trained.data.metrics), "scoring")
+    own = [api.keywords(trained.data.metrics), api.keywords(trained.data.conditional_metrics)]
+    check_options(options, own[0] | own[1], "scoring")
+    chosen, given = ({k: v for k, v in options.items() if k in keys} for keys in own)
     trained.data.prepare()
     split = settings["split"]
     with user_errors():
@@ -54,7 +56,12 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
             scores = mean_loss(trained.model, trained.data, split, batch_size=settings["batch_size"])
         if settings["n"]:
             samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
-            scores |= trained.data.metrics(samples, split, **options)
+            scores |= trained.data.metrics(samples, split, **chosen)
+
+            def sample(cond: dict[str, Tensor], seed: int) -> Tensor:
+                return trained.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
+
+            scores |= trained.data.conditional_metrics(sample, split, **given)
     report = {
         **scores,
         "protocol": {

@@ -1,5 +1,7 @@
 """`genzoo sample`: examples from a checkpoint, written as files, shown, or streamed."""
 
+import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +9,11 @@ from typing import TYPE_CHECKING
 
 from genzoo import api, checkpoint
 from genzoo.config import compose_config, plain
-from genzoo.errors import UserError
+from genzoo.contract import Data
+from genzoo.errors import UserError, user_errors
+
+JOURNAL = ".unfinished"
+"""Folder of the pieces of a roll-out that is not done."""
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,12 +32,18 @@ def sampling_config(overrides: Sequence[str], *, config_dir: str | None = None) 
 def sample_config(config: "DictConfig") -> list[Path]:
     """Samples as sample.yaml says; returns the files written."""
     settings = plain(config)
-    own = ("checkpoint", "n", "seed", "batch_size", "out", "stream", "device", "trust")
+    own = ("checkpoint", "n", "seed", "batch_size", "out", "rollout", "stream", "device", "trust")
     mine, options = {key: settings[key] for key in own}, {k: v for k, v in settings.items() if k not in own}
-    if mine["n"] < 1 or mine["batch_size"] < 1:
-        raise UserError("n and batch_size must be at least 1")
+    for key in ("n", "batch_size", "rollout"):
+        if mine[key] < 1:
+            raise UserError(f"{key} must be at least 1, not {mine[key]}")
     trained = api.load(mine["checkpoint"], device=mine["device"], trust=mine["trust"])
-    return stream(trained, mine, options) if mine["stream"] else make(trained, mine, options)
+    goes_on = type(trained.data).follow is not Data.follow
+    if mine["rollout"] > 1 and not goes_on:
+        raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
+    if mine["stream"]:
+        return stream(trained, mine, options)
+    return roll_out(trained, mine, options) if goes_on else make(trained, mine, options)
 
 
 def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
@@ -51,6 +63,35 @@ def make(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     files = trained.write(samples, folder)
     print(f"({len(files)} files in {folder})", file=sys.stderr)
     return files
+
+
+def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
+    """Pieces one after another, written as they come. What was made is kept in a hidden folder until all is done: the
+    same command after a break goes on from there, with the same result."""
+    told = {**{key: mine[key] for key in ("n", "seed", "rollout", "batch_size")}, **options}
+    told |= {"weights": str(trained.path.resolve()), "step": trained.step}
+    base = Path(mine["out"] or (checkpoint.run_of(trained.path) or Path()) / "samples")
+    begun = next((f for f in [base, *sorted(base.glob("*"))] if settings_of(f) == json.dumps(told)), None)
+    folder = begun or new_folder(base, given=bool(mine["out"]))
+    journal = folder / JOURNAL
+    pieces = trained.rollout(
+        mine["n"], mine["rollout"], seed=mine["seed"], batch_size=mine["batch_size"], journal=journal, **options
+    )
+    journal.mkdir(parents=True, exist_ok=True)
+    checkpoint.replace_text(journal / "settings.json", json.dumps(told))
+    if begun:
+        print(f"(going on in {folder})", file=sys.stderr)
+    with user_errors():
+        files = trained.data.write_rollout(pieces, folder)
+    shutil.rmtree(journal)
+    print(f"({len(files)} files in {folder})", file=sys.stderr)
+    return files
+
+
+def settings_of(folder: Path) -> str | None:
+    """What the unfinished roll-out in a folder was told, None where there is none."""
+    file = folder / JOURNAL / "settings.json"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def new_folder(base: Path, *, given: bool) -> Path:

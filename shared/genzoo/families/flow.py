@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
 from genzoo.families.solvers import SOLVERS
 
+LEAST_REST = 1e-3
+"""Of the time left, for a projected velocity: heun asks for one at the very end."""
+
 
 class Flow(GenerativeModel):
     """Rectified flow matching (Liu et al. 2023, eq. 1; Lipman et al. 2023): x_t = (1 - t) x_0 + t x_1, and the network
@@ -26,6 +29,14 @@ class Flow(GenerativeModel):
         squared distances is least (Tong et al. 2024), which straightens the paths. Unconditional data only: matching
         across different conditions would tie the noise to the condition.
     label_dropout: share of examples trained without their label, for guidance.
+    base: makes the Gaussian that the paths start from, in place of the standard one, from the spec: a module that is
+        called with cond and gives mean and standard deviation, which broadcast to [B, *shape]. The flow then runs in
+        its units, (x - mean) / std, and learns only what the base does not know (a forecast from a simpler one:
+        Price et al. 2025, GenCast, with persistence). The network finds the mean in cond["base"]. If it has a `weight`
+        that broadcasts to [*shape], with mean 1, the loss is weighted by it.
+    project: makes a projection onto what samples must keep to (conserved mass, a divergence of zero), from the spec: a
+        module called with (x [B, *shape], cond) that gives x again. It acts on the estimate of clean data in every
+        step of the sampler, and on the sample.
     """
 
     pathwise = True
@@ -39,6 +50,8 @@ class Flow(GenerativeModel):
         times: Literal["uniform", "logit_normal"] = "uniform",
         coupling: Literal["independent", "optimal_transport"] = "independent",
         label_dropout: float = 0.1,
+        base: Callable[[Spec], nn.Module] | None = None,
+        project: Callable[[Spec], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if spec.vocab:
@@ -50,11 +63,14 @@ class Flow(GenerativeModel):
         if coupling == "optimal_transport" and (spec.classes or spec.context):
             raise ValueError("coupling=optimal_transport is for data without labels and context: choose independent")
         self.spec, self.net = spec, net(spec)
+        self.base = base(spec) if base else None
+        self.project = project(spec) if project else None
         self.times, self.coupling, self.label_dropout = times, coupling, label_dropout
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t)."""
-        x_1 = batch.x
+        mean, std, known = self._base(batch.cond)
+        x_1 = (batch.x - mean) / std
         x_0 = torch.randn(x_1.shape, device=x_1.device, dtype=x_1.dtype, generator=generator)
         if self.coupling == "optimal_transport":
             x_0 = x_0[match(x_0, x_1)]
@@ -63,7 +79,7 @@ class Flow(GenerativeModel):
             t = torch.randn(len(x_1), device=x_1.device, dtype=x_1.dtype, generator=generator).sigmoid()
         t_full = t.view(-1, *[1] * (x_1.ndim - 1))
         x_t = torch.lerp(x_0, x_1, t_full)
-        cond = dict(batch.cond)
+        cond = dict(batch.cond) | known
         if self.spec.classes:
             label = cond["label"]
             if self.training:
@@ -71,8 +87,18 @@ class Flow(GenerativeModel):
                 label = label.masked_fill(dropped, self.spec.classes)
             cond["label"] = label
         velocity = self.net(x_t, t, cond)
-        value = (velocity - (x_1 - x_0)).square().flatten(1).mean(dim=1)
-        return Loss(value, x_hat=x_t + (1 - t_full) * velocity)
+        error = (velocity - (x_1 - x_0)).square()
+        weight = getattr(self.base, "weight", None)
+        value = (error if weight is None else error * weight).flatten(1).mean(dim=1)
+        x_hat = mean + std * (x_t + (1 - t_full) * velocity)
+        return Loss(value, x_hat=self.project(x_hat, batch.cond) if self.project else x_hat)
+
+    def _base(self, cond: Mapping[str, Tensor]) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
+        """Mean and standard deviation of the noise, and what the network is told of them."""
+        if self.base is None:
+            return 0.0, 1.0, {}
+        mean, std = self.base(cond)
+        return mean, std, {"base": mean}
 
     def sample(
         self,
@@ -84,12 +110,14 @@ class Flow(GenerativeModel):
         solver: Literal["euler", "midpoint", "heun"] = "midpoint",
         guidance: float = 1.0,
         noise: Tensor | None = None,
+        project: bool = True,
     ) -> Tensor:
         """[n, *shape], by solving dx/dt = velocity from t = 0 to 1. Differentiable.
 
         steps: intervals of the solver; midpoint and heun call the network twice in each.
         guidance: velocity = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
-        noise: start from this x_0 [n, *shape] in place of a fresh one (interpolation, comparisons).
+        noise: start from this x_0 [n, *shape], in the base's units, in place of a fresh one (interpolation).
+        project: false samples without the projection, as if the model had none: it takes no part in the training.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
@@ -102,8 +130,18 @@ class Flow(GenerativeModel):
         none = torch.full((n,), self.spec.classes, device=device)
         if self.spec.classes:
             cond = {"label": none, **cond}
+        mean, std, known = self._base(cond)
+        cond, projection = {**cond, **known}, self.project if project else None
 
         def velocity(x: Tensor, t: float) -> Tensor:
+            v = plain_velocity(x, t)
+            if projection is None:
+                return v
+            rest = max(1 - t, LEAST_REST)
+            x_hat = projection(mean + std * (x + rest * v), cond)
+            return ((x_hat - mean) / std - x) / rest
+
+        def plain_velocity(x: Tensor, t: float) -> Tensor:
             t_n = torch.full((n,), t, device=device, dtype=x.dtype)
             if guidance == 1.0 or not self.spec.classes:
                 return self.net(x, t_n, dict(cond))
@@ -111,7 +149,8 @@ class Flow(GenerativeModel):
             labelled, unlabelled = self.net(torch.cat((x, x)), torch.cat((t_n, t_n)), twice).chunk(2)
             return unlabelled + guidance * (labelled - unlabelled)
 
-        return SOLVERS[solver](velocity, x, [i / steps for i in range(steps + 1)])
+        x = mean + std * SOLVERS[solver](velocity, x, [i / steps for i in range(steps + 1)])
+        return projection(x, cond) if projection else x
 
 
 def match(noise: Tensor, data: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, GenerativeModel, Loss, Objective
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective
 
 NO_ESTIMATE = "penalties act on x_hat, and this model has none: leave objective.penalties empty"
 
@@ -13,7 +13,8 @@ NO_ESTIMATE = "penalties act on x_hat, and this model has none: leave objective.
 class Native(Objective):
     """Mean of the model's own loss, plus weighted penalties on its estimate of clean data. This is how physics enters.
 
-    penalties: by name, functions (x_hat [B, *shape], batch) -> [B].
+    penalties: by name, functions (x_hat [B, *shape], batch) -> [B]; those with a method `initialise(data)` are told of
+        the data by it.
     weights: by the same names, the factor of each; default 1.
     """
 
@@ -32,6 +33,11 @@ class Native(Objective):
     def check(self, model: GenerativeModel) -> None:
         if self.penalties and not model.estimates:
             raise ValueError(NO_ESTIMATE)
+
+    def initialise(self, data: Data) -> None:
+        for penalty in self.penalties.values():
+            if hasattr(penalty, "initialise"):
+                penalty.initialise(data)
 
     def loss(
         self, turn: str, modules: Mapping[str, Callable[..., Loss]], batch: Batch, generator: torch.Generator

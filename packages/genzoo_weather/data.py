@@ -1,0 +1,364 @@
+"""Weather maps as examples for a model, and samples as maps in SI units.
+
+Legend: B batch, n samples (members), K past maps, C channels (variable and level), H latitudes, W longitudes, T leads.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Data, Spec
+from genzoo.draws import items_in_epochs, numpy_generator
+from genzoo.errors import UserError, user_errors
+from genzoo_weather.fields import Fields, open_fields, to_minutes
+from genzoo_weather.physics import Grid
+from genzoo_weather.variables import Variable
+
+FITTED = 512
+"""Maps that mean and standard deviation are taken from, at most."""
+
+
+class WeatherData(Data):
+    """Pairs of the last maps and the next one.
+
+    path: "simulated", or a file, a folder or a pattern of files, or a Zarr store (see `fields.open_fields`, also for
+        variables, levels, region, units and missing).
+    past: maps that a forecast is given. step_hours: between two maps; default: as the file has them.
+    start, end: the first and the last day of the data that are used; val_from: the day that validation begins, default
+        so that it gets the last `val_fraction`.
+    unconditional: share of examples without a past, from which the model learns the climate.
+    simulation: options of `shallow_water.simulate`.
+    memory_gb: maps are kept in memory if they take no more, else read as they are needed.
+    seed: of the order of examples.
+    """
+
+    unit = "value"
+
+    def __init__(
+        self,
+        *,
+        path: str = "simulated",
+        variables: list[str] | None = None,
+        levels_hpa: list[float] | None = None,
+        region: list[float] | None = None,
+        units: dict[str, str] | None = None,
+        missing: Literal["stop", "fill"] = "stop",
+        past: int = 1,
+        step_hours: float | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        val_from: str | None = None,
+        val_fraction: float = 0.1,
+        unconditional: float = 0.1,
+        simulation: dict[str, int] | None = None,
+        memory_gb: float = 4.0,
+        seed: int = 0,
+    ) -> None:
+        if past < 1:
+            raise UserError(f"data.past must be at least 1, not {past}")
+        if not 0 < val_fraction < 1 or not 0 <= unconditional <= 1:
+            raise UserError("data.val_fraction must lie between 0 and 1, and data.unconditional from 0 to 1")
+        if step_hours is not None and step_hours <= 0:
+            raise UserError(f"data.step_hours must be above 0, not {step_hours:g}")
+        self.path, self.past, self.step_hours, self.unconditional = path, past, step_hours, unconditional
+        self.choice = {"variables": variables, "levels_hpa": levels_hpa, "region": region, "units": units}
+        self.missing, self.simulation, self.memory_gb, self.seed = missing, dict(simulation or {}), memory_gb, seed
+        self.days = {"data.start": start, "data.end": end, "data.val_from": val_from}
+        self.val_fraction = val_fraction
+        self.fitted: dict[str, Any] | None = None
+        self.first: dict[str, np.ndarray] = {}
+        self.kept: Tensor | None = None
+
+    # ---- what is there
+
+    def prepare(self) -> None:
+        fields = self._open(self.path)
+        times = fields.minutes
+        between = {key: to_minutes(day_of(day, key))[()] for key, day in self.days.items() if day}
+        last = between.get("data.end", times.max()) + (24 * 60 - 1 if "data.end" in between else 0)
+        inside = (times >= between.get("data.start", times.min())) & (times <= last)
+        fields = fields.select(np.flatnonzero(inside))
+        times = fields.minutes
+        if len(times) < 2:
+            raise UserError(f"data.path={self.path} has {len(times)} maps from data.start to data.end: two are needed")
+        gaps = np.diff(times)
+        own = int(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 0
+        step = round(self.step_hours * 60) if self.step_hours else own
+        if not own or step % own:
+            raise UserError(f"data.step_hours={step / 60:g} is no multiple of the {own / 60:g} hours between the maps")
+        stride = step // own
+        whole = np.arange(len(times) - self.past * stride)
+        whole = whole[times[whole + self.past * stride] - times[whole] == self.past * step]
+        cut = int(len(whole) * (1 - self.val_fraction))
+        aim = times[whole + self.past * stride]
+        late = aim >= between["data.val_from"] if "data.val_from" in between else np.arange(len(whole)) >= cut
+        self.first = {"train": whole[~late], "val": whole[late]}
+        if min(map(len, self.first.values())) < 1:
+            raise UserError(f"data.path={self.path} leaves no maps to {'train on' if late.all() else 'validate on'}")
+        self.fields, self.stride = fields, stride
+        if self.fitted is None:
+            self._fit(step)
+        elif self.fitted["step_minutes"] != step:
+            raise UserError(f"data.step_hours: the model makes {self.fitted['step_minutes'] / 60:g}-hour steps")
+        self._check(fields)
+        size = len(times) * int(np.prod(self.spec.shape)) * 4 / 1e9
+        self.kept = torch.cat([self._read(part) for part in parts(len(times))]) if size <= self.memory_gb else None
+
+    def _open(self, path: str) -> Fields:
+        if path == "simulated":
+            from genzoo_weather.simulated import simulated_fields
+
+            with user_errors("data.simulation: "):
+                return simulated_fields(**self.simulation)
+        choice = self.choice
+        if self.fitted is not None:
+            choice = {**choice, "variables": list(dict.fromkeys(v["source"] for v in self.fitted["variables"]))}
+        return open_fields(path, missing=self.missing, **choice)
+
+    def _fit(self, step: int) -> None:
+        """Mean and standard deviation of every channel over the training maps, in its unit."""
+        places = np.unique(self.first["train"])
+        x = self.fields.read(places[np.unique(np.linspace(0, len(places) - 1, FITTED).astype(int))]).double()
+        grid = Grid(torch.from_numpy(self.fields.latitude_deg), torch.from_numpy(self.fields.longitude_deg))
+        mean = grid.mean(x).mean(0)
+        std = grid.mean((x - mean.view(-1, 1, 1)).square()).mean(0).sqrt()
+        if not (std > 0).all():
+            still = self.fields.variables[int((std <= 0).nonzero()[0])].key
+            raise UserError(f"{still} of data.path={self.path} is the same everywhere: leave it out of data.variables")
+        self.load_state_dict(
+            {
+                "variables": [
+                    {"name": v.name, "unit": v.unit, "level_hpa": v.level_hpa, "standard_name": v.standard_name}
+                    | {"mean": m, "std": s, "source": v.source or v.name}
+                    for v, m, s in zip(self.fields.variables, mean.tolist(), std.tolist(), strict=True)
+                ],
+                "latitude_deg": self.fields.latitude_deg.tolist(),
+                "longitude_deg": self.fields.longitude_deg.tolist(),
+                "step_minutes": step,
+                "past": self.past,
+            }
+        )
+
+    def _check(self, fields: Fields) -> None:
+        """UserError where maps are not of the kind that the model was trained on."""
+        if [v.key for v in fields.variables] != [v.key for v in self.variables]:
+            raise UserError(
+                f"these maps have {', '.join(v.key for v in fields.variables)}, and the model makes "
+                f"{', '.join(v.key for v in self.variables)}"
+            )
+        same = len(fields.latitude_deg) == self.spec.shape[1] and len(fields.longitude_deg) == self.spec.shape[2]
+        turn = (fields.longitude_deg[0] - self.grid.longitude_deg[0].item()) % 360 if same else 0
+        if (
+            not same
+            or min(turn, 360 - turn) > 0.01
+            or abs(fields.latitude_deg - self.grid.latitude_deg.numpy()).max() > 0.01
+        ):
+            size = f"{len(fields.latitude_deg)} x {len(fields.longitude_deg)}"
+            corner = f"{fields.latitude_deg[0]:g} N, {fields.longitude_deg[0]:g} E"
+            raise UserError(f"these maps have {size} points from {corner}; the model has another grid: see data.region")
+
+    def _read(self, places: np.ndarray) -> Tensor:
+        return self.encode(self.fields.read(places))
+
+    def frames(self, places: np.ndarray) -> Tensor:
+        """Maps at positions of the data, in model space [B, C, H, W]."""
+        return self._read(places) if self.kept is None else self.kept[torch.from_numpy(places)]
+
+    @property
+    def seasons(self) -> bool:
+        """Whether the maps have a season that could be learned."""
+        return self.path != "simulated" and np.ptp(self.fields.minutes) > 300 * 24 * 60
+
+    # ---- model space and SI units
+
+    def _scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kinds = self.fitted["variables"]
+        return tuple(torch.tensor([v[key] for v in kinds]).to(x).view(-1, 1, 1) for key in ("mean", "std"))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """SI units [..., C, H, W] -> model space."""
+        mean, std = self._scale(x)
+        return (x - mean) / std
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Model space [..., C, H, W] -> SI units."""
+        mean, std = self._scale(x)
+        return x * std + mean
+
+    @property
+    def spec(self) -> Spec:
+        size = (len(self.fitted["variables"]), len(self.fitted["latitude_deg"]), len(self.fitted["longitude_deg"]))
+        return Spec(shape=size, context={"past": (self.past, *size), "known": (), "minutes": ()})
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.fitted
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if "step_minutes" not in state:
+            raise UserError("this checkpoint is not one of weather maps")
+        self.fitted, self.past = dict(state), state["past"]
+        self.variables = [
+            Variable(v["name"], v["unit"], v["level_hpa"], v["standard_name"], v["source"]) for v in state["variables"]
+        ]
+        self.grid = Grid(torch.tensor(state["latitude_deg"]), torch.tensor(state["longitude_deg"]))
+        self.step_minutes = state["step_minutes"]
+
+    # ---- examples
+
+    def starts(self, split: str, lead: int = 1) -> np.ndarray:
+        """Positions where the past of an example begins that has a map `lead` steps after it, in this split."""
+        first = self._split(split)
+        end = first + (self.past - 1 + lead) * self.stride
+        first, end = first[end < len(self.fields.minutes)], end[end < len(self.fields.minutes)]
+        return first[
+            self.fields.minutes[end] - self.fields.minutes[first] == (self.past - 1 + lead) * self.step_minutes
+        ]
+
+    def examples_at(self, first: np.ndarray, known: np.ndarray | None = None, *, lead: int = 1) -> Batch:
+        """The examples whose past begins at positions `first`. known: which of them are told their past. lead: how many
+        steps after its past an example's map is."""
+        ages = np.append(np.arange(self.past), self.past - 1 + lead) * self.stride
+        maps = self.frames((first[:, None] + ages).ravel()).unflatten(0, (len(first), -1))
+        is_known = torch.ones(len(first)) if known is None else torch.from_numpy(known.astype(np.float32))
+        minutes = torch.from_numpy(self.fields.minutes[first + ages[-1]])
+        past = maps[:, :-1] * is_known.view(-1, 1, 1, 1, 1)
+        return Batch(maps[:, -1], {"past": past, "known": is_known, "minutes": minutes})
+
+    def examples(self, split: str, *, most: int, lead: int = 1) -> Batch:
+        """At most so many examples, evenly from the whole split."""
+        first = self.starts(split, lead)
+        return self.examples_at(first[np.unique(np.linspace(0, len(first) - 1, most).astype(int))], lead=lead)
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        first, rows = self.first[split], rows if rows is not None else range(size)
+        places = range(step * size + rows.start, step * size + rows.stop, rows.step)
+        chosen = first[items_in_epochs(places, len(first), self.seed, split)]
+        known = numpy_generator("known", self.seed, split, step).random(size)[list(rows)] >= self.unconditional
+        return self.examples_at(chosen, known if split == "train" else None)
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        first = self._split(split)
+        for i in range(0, len(first), size):
+            yield self.examples_at(first[i : i + size])
+
+    def _split(self, split: str) -> np.ndarray:
+        if split not in self.first:
+            raise UserError(f"split is train or val for weather, not {split!r}")
+        return self.first[split]
+
+    def fingerprint(self, split: str) -> str:
+        first = self._split(split)
+        return self.fields.select(np.unique(first + self.past * self.stride)).fingerprint()
+
+    # ---- forecasts
+
+    def condition(
+        self, n: int, *, context: str | None = None, date: str | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """context: a file with the last maps; without it samples are of the climate. date: day (and hour) of the first
+        map that is made, default one step after the context, else a random one for each sample. A file of samples bears
+        the first one's date."""
+        size = self.spec.shape
+        if context is None:
+            start = numpy_generator("date", self.seed).integers(0, 365 * 24 * 60, n)
+            minutes = torch.from_numpy(start)
+            past, known = torch.zeros(n, self.past, *size), torch.zeros(n)
+        else:
+            fields = self._open(context)
+            self._check(fields)
+            ages = fields.minutes[-1] - np.arange(self.past - 1, -1, -1) * self.step_minutes
+            places = [np.flatnonzero(fields.minutes == age) for age in ages]
+            if not all(map(len, places)):
+                raise UserError(
+                    f"context={context}: {self.past} maps up to its last are needed, "
+                    f"{self.step_minutes / 60:g} hours apart"
+                )
+            past = self.encode(fields.read(np.array([p[-1] for p in places])))[None].expand(n, -1, -1, -1, -1)
+            known, minutes = torch.ones(n), torch.full((n,), int(ages[-1]) + self.step_minutes)
+        if date is not None:
+            minutes = torch.full((n,), int(to_minutes(day_of(date, "date"))))
+        return {"past": past, "known": known, "minutes": minutes}, {}
+
+    def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        past = torch.cat((cond["past"][:, 1:], x[:, None].to(cond["past"])), dim=1)
+        if self.past > 1:  # after a lone climate map there is no second one: it stands for the other
+            past = torch.where(cond["known"].view(-1, 1, 1, 1, 1) > 0, past, x[:, None].to(past).expand_as(past))
+        return {"past": past, "known": torch.ones_like(cond["known"]), "minutes": cond["minutes"] + self.step_minutes}
+
+    # ---- files and pictures
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        """One map as a NetCDF file."""
+        return self.write_all(x[None], path.parent, path.name)[0]
+
+    def write_all(self, samples: Tensor, folder: Path, name: str = "samples") -> list[Path]:
+        """All maps in one NetCDF file, as members; its time means nothing."""
+        from genzoo_weather.output import ForecastFile
+
+        file = ForecastFile(folder / f"{name}.nc", self.variables, self.grid, len(samples))
+        file.append(self.decode(samples), 0)
+        return [file.close()]
+
+    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+        """forecast.nc, which grows by a time with each piece, and pictures of it."""
+        from genzoo_weather import pictures
+        from genzoo_weather.output import ForecastFile
+
+        file = None
+        for x, cond in pieces:
+            if file is None:
+                file = ForecastFile(folder / "forecast.nc", self.variables, self.grid, len(x))
+            file.append(self.decode(x), int(cond["minutes"][0]))
+        written = file.close()
+        return [written, *pictures.of_forecast(written, folder)]
+
+    def preview(self, samples: Tensor, path: Path) -> Path:
+        from genzoo_weather import pictures
+
+        return pictures.maps(self.decode(samples), self.variables, self.grid, path.with_suffix(".png"))
+
+    # ---- scores
+
+    def metrics(self, samples: Tensor, split: str) -> dict[str, Any]:
+        """Of samples without a past: how their climate differs from the split's, and the physics of both."""
+        from genzoo_weather import metrics
+
+        rows = self.examples(split, most=len(samples))
+        return metrics.climate(self.decode(samples.double()), self.decode(rows.x.double()), self.variables, self.grid)
+
+    def conditional_metrics(
+        self,
+        sample: Callable[[dict[str, Tensor], int], Tensor],
+        split: str,
+        *,
+        starts: int = 16,
+        members: int = 20,
+        leads: Sequence[int] = (1, 2, 3, 5),
+    ) -> dict[str, Any]:
+        """Forecasts from `starts` dates of the split, evenly spread, `members` each, scored after so many steps beside
+        climatology, persistence, damped persistence and linear modes."""
+        from genzoo_weather import metrics
+
+        if not starts:
+            return {}
+        if members < 2 or starts < 0 or not leads or min(leads) < 1:
+            raise ValueError("scoring.members must be at least 2, scoring.starts 0 or more, scoring.leads 1 or more")
+        return metrics.forecasts(self, sample, split, starts=starts, members=members, leads=sorted(set(leads)))
+
+
+def parts(n: int, size: int = 256) -> Iterator[np.ndarray]:
+    """0 … n - 1 in pieces."""
+    for i in range(0, n, size):
+        yield np.arange(i, min(i + size, n))
+
+
+def day_of(text: str, key: str) -> np.ndarray:
+    """A date as numpy has it; UserError where it is none."""
+    try:
+        return np.datetime64(str(text))
+    except ValueError as error:
+        raise UserError(f"{key}={text} is no date such as 2009-01-31 or 2009-01-31T12") from error

@@ -1,0 +1,58 @@
+"""The embedded data: a shallow-water atmosphere, simulated once and kept in the user's cache folder."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+
+from genzoo.draws import seed_of
+from genzoo_weather.fields import Fields
+from genzoo_weather.variables import Variable
+
+VERSION = 1
+"""Of the simulator: another one makes other weather."""
+
+CHANNELS = [
+    Variable("u", "m s-1", None, "eastward_wind", "u"),
+    Variable("v", "m s-1", None, "northward_wind", "v"),
+    Variable("h", "m", None, "atmosphere_layer_thickness", "h"),
+]
+
+
+def simulated_fields(
+    *,
+    latitudes: int = 32,
+    truncation: int = 21,
+    trajectories: int = 16,
+    days: float = 200,
+    spin_up_days: float = 40,
+    every_hours: float = 12,
+    seed: int = 0,
+) -> Fields:
+    """The maps of `shallow_water.simulate`, one trajectory after another; between two of them time jumps back."""
+    from genzoo.download import cache_folder
+    from genzoo_weather.shallow_water import simulate
+
+    told = {"latitudes": latitudes, "truncation": truncation, "trajectories": trajectories, "days": days}
+    told |= {"spin_up_days": spin_up_days, "every_hours": every_hours, "seed": seed}
+    name = f"shallow_water_{VERSION}_{seed_of(json.dumps(told)):016x}"
+    file = cache_folder() / f"{name}.npz"
+    if not file.is_file():
+        print(f"simulating {trajectories} x {days:g} days of weather, kept in {file}", file=sys.stderr)
+        made = simulate(**told)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{os.getpid()}-{file.name}")
+        np.savez(
+            part, maps=made.fields.numpy(), latitude=made.latitude_deg.numpy(), longitude=made.longitude_deg.numpy()
+        )
+        os.replace(part, file)
+    with np.load(file) as kept:
+        maps = torch.from_numpy(kept["maps"])
+        latitude, longitude = kept["latitude"].astype(float), kept["longitude"].astype(float)
+    times = np.arange(maps.shape[1]) * round(every_hours * 60)
+    flat = maps.flatten(0, 1)
+    return Fields(
+        CHANNELS, latitude, longitude, np.tile(times, len(maps)).astype(np.int64), lambda i: flat[torch.from_numpy(i)]
+    )
