@@ -433,3 +433,242 @@ def test_trained_labels(labelled, guidance):
         assert spread == pytest.approx(WIDTH, rel=0.3)
         share = torch.cdist(draw(after), CENTRES).argmin(dim=1).bincount(minlength=MODES) / 1000
         assert share.min() > 0.05
+
+
+# A base in place of the standard normal
+
+
+class Law(nn.Module):
+    """A base given as functions of the conditions; `weight` where there is one."""
+
+    def __init__(self, mean: Callable, std: Callable, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+        if weight is not None:
+            self.register_buffer("weight", weight)
+
+    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.mean(cond), self.std(cond)
+
+
+def based(function: Callable, mean: Callable, std: Callable, weight: Tensor | None = None, **options: Any) -> Flow:
+    return flow(function, base=lambda spec: Law(mean, std, weight), **options)
+
+
+def test_base_is_where_paths_start():
+    """Without a velocity, samples are the base's: mean + std x_0, example by example; the network is told the mean."""
+    at = torch.randn(6, 1, dtype=torch.float64, generator=seeded(1))
+    model = based(still, lambda cond: cond["at"].expand(-1, 2), lambda cond: torch.tensor([0.1, 5.0]).double())
+    noise = torch.randn(6, 2, dtype=torch.float64, generator=seeded())
+    samples = model.sample(6, {"at": at}, seeded(), noise=noise, steps=2)
+    torch.testing.assert_close(samples, at + torch.tensor([0.1, 5.0]).double() * noise)
+    model.loss(Batch(samples, {"at": at}), seeded())
+    assert len(model.net.asked) == 5
+    assert all(torch.equal(cond["base"], at.expand(-1, 2)) for *_, cond in model.net.asked)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_flow_from_a_base_to_a_gaussian(solver):
+    """The exact velocity in the base's units carries each x_0 to mu + sigma x_0, wherever the base is."""
+    shift, scale = torch.tensor([2.5, 1.0], dtype=torch.float64), torch.tensor([3.0, 0.5], dtype=torch.float64)
+    mu, sigma = (MU - shift) / scale, SIGMA / scale
+
+    def velocity(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        t = t[:, None]
+        return mu + (t * sigma**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * sigma**2) * (x - t * mu)
+
+    model = based(velocity, lambda cond: shift, lambda cond: scale)
+    noise = torch.randn(2000, 2, dtype=torch.float64, generator=seeded())
+    samples = model.sample(2000, {}, seeded(), steps=100, solver=solver, noise=noise)
+    torch.testing.assert_close(samples, MU + SIGMA * noise, rtol=0, atol=0.3 if solver == "euler" else 0.01)
+    torch.testing.assert_close(samples.mean(0), MU, rtol=0, atol=0.15)
+    torch.testing.assert_close(samples.std(0), SIGMA, rtol=0.05, atol=0)
+
+
+def test_loss_with_a_base_is_that_of_standardised_data():
+    """A flow from N(mean, std) sees (x - mean) / std, noise and times the same; its estimate is in data's units."""
+    x_1 = 3 + 2 * torch.randn(16, 3, 2, dtype=torch.float64, generator=seeded(1))
+    mean, std = torch.randn(16, 3, 2, dtype=torch.float64, generator=seeded(2)), torch.tensor(0.7).double()
+
+    def velocity(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return torch.sin(2 * x) - t.view(-1, 1, 1)
+
+    model = based(velocity, lambda cond: cond["mean"], lambda cond: std, shape=(3, 2))
+    found = model.loss(Batch(x_1, {"mean": mean}), seeded())
+    want = flow(velocity, (3, 2)).loss(Batch((x_1 - mean) / std), seeded())
+    torch.testing.assert_close(found.value, want.value)
+    torch.testing.assert_close(found.x_hat, mean + std * want.x_hat)
+
+
+def test_standard_base_is_none():
+    """A base of mean 0 and standard deviation 1 gives the loss and the samples of a plain flow, bit for bit."""
+    model, plain = (
+        make(lambda x, t, cond: torch.cos(x) * t[:, None])
+        for make in (
+            lambda function: based(function, lambda cond: torch.zeros(2), lambda cond: torch.ones(2)),
+            flow,
+        )
+    )
+    x_1 = torch.randn(8, 2, generator=seeded(3))
+    for one, other in zip(model.loss(Batch(x_1), seeded())[:2], plain.loss(Batch(x_1), seeded())[:2], strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(model.sample(8, {}, seeded()), plain.sample(8, {}, seeded()))
+
+
+def test_weight_of_a_base():
+    """An example's loss is the mean of weight times squared error; weights of 1 change nothing."""
+    weight = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64).view(3, 1)
+    x_1 = torch.randn(16, 3, 2, dtype=torch.float64, generator=seeded(1))
+    zero, one = (lambda cond: torch.zeros(())), (lambda cond: torch.ones(()))
+    model = based(still, zero, one, weight, shape=(3, 2))
+    value, x_0, _ = parts(model, x_1)
+    want = [sum(weight[i].item() * (row[i] ** 2).sum() for i in range(3)) / 6 for row in x_1 - x_0]
+    torch.testing.assert_close(value, torch.stack(want))
+    even, none = (
+        parts(based(still, zero, one, w, shape=(3, 2)), x_1)[0] for w in (torch.ones(3, 1, dtype=torch.float64), None)
+    )
+    assert torch.equal(even, none)
+    assert not torch.allclose(even, value)
+
+
+def test_base_with_transport():
+    """Noise is matched to data in the base's units, where both are near."""
+    x_1 = 1e4 * (50 + torch.randn(64, 2, dtype=torch.float64, generator=seeded(5)) * torch.tensor([1.0, 1e-3]))
+    where = torch.tensor([5e5, 5e5]).double(), torch.tensor([1e4, 10.0]).double()
+    model = based(still, lambda cond: where[0], lambda cond: where[1], coupling="optimal_transport")
+    standard = (x_1 - where[0]) / where[1]
+    model.loss(Batch(x_1), seeded())
+    x_t, t, _ = model.net.asked[-1]
+    x_0 = (x_t - t[:, None] * standard) / (1 - t[:, None])
+    assert torch.equal(match(x_0, standard), torch.arange(64))
+
+
+def test_base_that_broadcasts_with_guidance():
+    """A base's mean need not have a batch axis; guidance, which asks the network twice in one, must not mind."""
+    mean = torch.tensor([5.0, -5.0])
+    model = based(
+        lambda x, t, cond: cond["base"].expand_as(x) + cond["label"][:, None],
+        lambda cond: mean,
+        lambda cond: torch.ones(()),
+        classes=2,
+    )
+    noise, label = torch.randn(4, 2, generator=seeded()), torch.tensor([0, 1, 1, 0])
+    samples = model.sample(4, {"label": label}, seeded(), guidance=3.0, noise=noise, steps=2)
+    torch.testing.assert_close(samples, 2 * mean + noise + 2 + 3.0 * (label[:, None] - 2))
+
+
+# A projection
+
+
+class Onto(nn.Module):
+    """A projection given as a function of (x, cond)."""
+
+    def __init__(self, function: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return self.function(x, cond)
+
+
+def to_sum(x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+    """The nearest point whose sum is `total`."""
+    return x + (cond["total"] - x.sum(-1, keepdim=True)) / x.shape[-1]
+
+
+def wavy(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+    return torch.sin(3 * x) + 2 - t[:, None]
+
+
+def projected(function: Callable = wavy, onto: Callable = to_sum, **options: Any) -> Flow:
+    return based(
+        function,
+        lambda cond: torch.tensor([5.0, -1.0]).double(),
+        lambda cond: torch.tensor([2.0, 0.5]).double(),
+        project=lambda spec: Onto(onto),
+        **options,
+    )
+
+
+TOTAL = {"total": torch.linspace(-3, 9, 7, dtype=torch.float64)[:, None]}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_samples_keep_to_the_projection(solver, steps):
+    """Each sample has the sum that its condition says, with every solver; heun asks for a velocity at the very end,
+    where no time is left to reach it."""
+    model = projected()
+    samples = model.sample(7, TOTAL, seeded(), solver=solver, steps=steps)
+    torch.testing.assert_close(samples.sum(-1, keepdim=True), TOTAL["total"], rtol=0, atol=1e-9)
+    assert samples.isfinite().all()
+    assert samples.abs().max() < 100
+    free = model.sample(7, TOTAL, seeded(), solver=solver, steps=steps, project=False)
+    assert (free.sum(-1, keepdim=True) - TOTAL["total"]).abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_projection_of_samples_that_are_cut_off(solver):
+    """One that is not linear, nor undone by the next step: no sample lies below 0, and none flies away."""
+    model = projected(onto=lambda x, cond: x.clamp(min=0))
+    samples = model.sample(50, {}, seeded(), solver=solver, steps=4)
+    assert samples.min() == 0
+    assert samples.isfinite().all()
+    assert samples.abs().max() < 100
+
+
+def test_projection_acts_in_every_step():
+    """Euler's method with the estimate x + (1 - t) v projected in the data's units, written out; it is not the plain
+    sample projected at the end."""
+    model, mean, std, n = projected(), torch.tensor([5.0, -1.0]).double(), torch.tensor([2.0, 0.5]).double(), 4
+    noise = torch.randn(7, 2, dtype=torch.float64, generator=seeded())
+    x = mean + std * noise
+    for k in range(n):
+        t = torch.full((7,), k / n, dtype=torch.float64)
+        end = to_sum(x + (1 - k / n) * std * wavy((x - mean) / std, t, {}), TOTAL)
+        x = x + (end - x) / (n - k)
+    options = {"noise": noise, "steps": n, "solver": "euler"}
+    samples = model.sample(7, TOTAL, seeded(), **options)
+    torch.testing.assert_close(samples, x)
+    late = to_sum(model.sample(7, TOTAL, seeded(), project=False, **options), TOTAL)
+    assert (samples - late).abs().max() > 0.01
+
+
+def test_no_projection_is_the_model_without():
+    """project=False samples, bit for bit, as a model that has none; a model that has none does not mind the word."""
+    options = {"solver": "heun", "steps": 3}
+    without = based(
+        wavy, lambda cond: torch.tensor([5.0, -1.0]).double(), lambda cond: torch.tensor([2.0, 0.5]).double()
+    )
+    want = without.sample(7, TOTAL, seeded(), **options)
+    assert torch.equal(projected().sample(7, TOTAL, seeded(), project=False, **options), want)
+    assert torch.equal(without.sample(7, TOTAL, seeded(), project=True, **options), want)
+
+
+def test_projection_leaves_the_loss_alone():
+    """The loss is that of the model without; the estimate, which penalties see, is projected."""
+    x_1 = torch.randn(7, 2, dtype=torch.float64, generator=seeded(1))
+    found = projected().loss(Batch(x_1, TOTAL), seeded())
+    want = projected(onto=lambda x, cond: x).loss(Batch(x_1, TOTAL), seeded())
+    assert torch.equal(found.value, want.value)
+    torch.testing.assert_close(found.x_hat, to_sum(want.x_hat, TOTAL))
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
+def test_projection_changes_nothing_that_keeps_to_it(solver):
+    """A network whose estimates have the right sum already is not disturbed. (Its velocity has no end that heun could
+    ask for.)"""
+    goal = to_sum(torch.randn(7, 2, dtype=torch.float64, generator=seeded(2)), TOTAL)
+    mean, std = torch.tensor([5.0, -1.0]).double(), torch.tensor([2.0, 0.5]).double()
+    model = projected(lambda x, t, cond: ((goal - mean) / std - x) / (1 - t).clamp(min=1e-3)[:, None])
+    on, off = (model.sample(7, TOTAL, seeded(), solver=solver, steps=5, project=p) for p in (True, False))
+    torch.testing.assert_close(on, off, rtol=0, atol=1e-9)
+    torch.testing.assert_close(on, goal, rtol=0, atol=1e-9)
+
+
+def test_gradient_through_the_projection():
+    """Samples stay differentiable: the gradient is that of finite differences."""
+    model, noise = projected(), torch.randn(7, 2, dtype=torch.float64, generator=seeded())
+    noise.requires_grad_()
+    options = {"steps": 2, "solver": "midpoint"}
+    assert torch.autograd.gradcheck(lambda x: model.sample(7, TOTAL, seeded(), noise=x, **options), (noise,))

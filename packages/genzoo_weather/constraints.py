@@ -17,6 +17,7 @@ from genzoo_weather.transform import SphericalTransform
 if TYPE_CHECKING:
     from genzoo_weather.data import WeatherData
 
+WHOLE_GLOBE = "model.project.wind=nondivergent needs u and v of one level on the whole globe: set it to free"
 NOT_WEATHER = "constraints=soft and constraints=hard are for weather: leave constraints at off"
 
 LEAK = 1e-4
@@ -109,15 +110,18 @@ class Conserve(nn.Module):
         if self.mass and depth is None:
             raise ValueError("model.project.mass=true needs a depth h among the variables: set it to false")
         if self.wind == "nondivergent" and (len(winds) != 1 or not data.grid.periodic):
-            raise ValueError(
-                "model.project.wind=nondivergent needs u and v of one level on the whole globe: set it to free"
-            )
+            raise ValueError(WHOLE_GLOBE)
         u, v = winds[0][1:3] if winds else (-1, -1)
         self.places.copy_(torch.tensor([u, v, -1 if depth is None else depth]))
         self.latitude_deg.copy_(data.grid.latitude_deg)
         self.area_h1.copy_(data.grid.area[:, None])
         for name in ("mean", "std"):
             getattr(self, name).copy_(torch.tensor([kind[name] for kind in data.fitted["variables"]]))
+        if self.wind == "nondivergent":
+            try:
+                self.transform(self.std)
+            except ValueError as error:
+                raise ValueError(f"{WHOLE_GLOBE} ({error})") from error
 
     def forward(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         u, v, h = self.places.tolist()
@@ -137,7 +141,8 @@ class Conserve(nn.Module):
 
     def transform(self, x: Tensor) -> SphericalTransform:
         """Made when it is needed: the latitudes come with the weights."""
-        if self._transform is None or self._transform.latitude_deg.device != x.device:
+        like = None if self._transform is None else self._transform.latitude_deg
+        if like is None or (like.device, like.dtype) != (x.device, x.dtype):
             truncation = min((2 * len(self.latitude_deg) - 1) // 3, (self.width - 1) // 3)
             made = SphericalTransform(self.latitude_deg.cpu(), self.width, truncation).to(x.device, x.dtype)
             self.__dict__["_transform"] = made  # no part of the weights

@@ -3,6 +3,7 @@
 Legend: B batch, n samples (members), K past maps, C channels (variable and level), H latitudes, W longitudes, T leads.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +63,8 @@ class WeatherData(Data):
             raise UserError(f"data.past must be at least 1, not {past}")
         if not 0 < val_fraction < 1 or not 0 <= unconditional <= 1:
             raise UserError("data.val_fraction must lie between 0 and 1, and data.unconditional from 0 to 1")
+        if missing not in ("stop", "fill"):
+            raise UserError(f"data.missing is stop or fill, not {missing!r}")
         if step_hours is not None and step_hours <= 0:
             raise UserError(f"data.step_hours must be above 0, not {step_hours:g}")
         self.path, self.past, self.step_hours, self.unconditional = path, past, step_hours, unconditional
@@ -79,7 +82,9 @@ class WeatherData(Data):
         fields = self._open(self.path)
         times = fields.minutes
         between = {key: to_minutes(day_of(day, key))[()] for key, day in self.days.items() if day}
-        last = between.get("data.end", times.max()) + (24 * 60 - 1 if "data.end" in between else 0)
+        last = between.get("data.end", times.max())
+        if self.days["data.end"] and len(str(self.days["data.end"])) == len("2001-01-31"):
+            last += 24 * 60 - 1  # the whole day
         inside = (times >= between.get("data.start", times.min())) & (times <= last)
         fields = fields.select(np.flatnonzero(inside))
         times = fields.minutes
@@ -88,11 +93,13 @@ class WeatherData(Data):
         gaps = np.diff(times)
         own = int(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 0
         step = round(self.step_hours * 60) if self.step_hours else own
-        if not own or step % own:
+        if not own or step < 1 or step % own:
             raise UserError(f"data.step_hours={step / 60:g} is no multiple of the {own / 60:g} hours between the maps")
         stride = step // own
-        whole = np.arange(len(times) - self.past * stride)
-        whole = whole[times[whole + self.past * stride] - times[whole] == self.past * step]
+        whole = np.arange(max(0, len(times) - self.past * stride))
+        for k in range(self.past):
+            gap = times[whole + (k + 1) * stride] - times[whole + k * stride]
+            whole = whole[gap == step]
         cut = int(len(whole) * (1 - self.val_fraction))
         aim = times[whole + self.past * stride]
         late = aim >= between["data.val_from"] if "data.val_from" in between else np.arange(len(whole)) >= cut
@@ -110,14 +117,15 @@ class WeatherData(Data):
 
     def _open(self, path: str) -> Fields:
         if path == "simulated":
+            from genzoo.api import keywords
+            from genzoo.config import check_options
             from genzoo_weather.simulated import simulated_fields
 
+            check_options(self.simulation, keywords(simulated_fields), "data.simulation")
             with user_errors("data.simulation: "):
                 return simulated_fields(**self.simulation)
-        choice = self.choice
-        if self.fitted is not None:
-            choice = {**choice, "variables": list(dict.fromkeys(v["source"] for v in self.fitted["variables"]))}
-        return open_fields(path, missing=self.missing, **choice)
+        like = self.variables if self.fitted is not None else None
+        return open_fields(path, missing=self.missing, like=like, **self.choice)
 
     def _fit(self, step: int) -> None:
         """Mean and standard deviation of every channel over the training maps, in its unit."""
@@ -126,8 +134,9 @@ class WeatherData(Data):
         grid = Grid(torch.from_numpy(self.fields.latitude_deg), torch.from_numpy(self.fields.longitude_deg))
         mean = grid.mean(x).mean(0)
         std = grid.mean((x - mean.view(-1, 1, 1)).square()).mean(0).sqrt()
-        if not (std > 0).all():
-            still = self.fields.variables[int((std <= 0).nonzero()[0])].key
+        still = std <= 1e-6 * mean.abs()
+        if still.any():
+            still = self.fields.variables[int(still.nonzero()[0])].key
             raise UserError(f"{still} of data.path={self.path} is the same everywhere: leave it out of data.variables")
         self.load_state_dict(
             {
@@ -145,18 +154,14 @@ class WeatherData(Data):
 
     def _check(self, fields: Fields) -> None:
         """UserError where maps are not of the kind that the model was trained on."""
-        if [v.key for v in fields.variables] != [v.key for v in self.variables]:
-            raise UserError(
-                f"these maps have {', '.join(v.key for v in fields.variables)}, and the model makes "
-                f"{', '.join(v.key for v in self.variables)}"
-            )
-        same = len(fields.latitude_deg) == self.spec.shape[1] and len(fields.longitude_deg) == self.spec.shape[2]
-        turn = (fields.longitude_deg[0] - self.grid.longitude_deg[0].item()) % 360 if same else 0
-        if (
-            not same
-            or min(turn, 360 - turn) > 0.01
-            or abs(fields.latitude_deg - self.grid.latitude_deg.numpy()).max() > 0.01
-        ):
+        theirs, ours = ([f"{v.key} in {v.unit}" for v in kinds] for kinds in (fields.variables, self.variables))
+        if theirs != ours:
+            raise UserError(f"these maps have {', '.join(theirs)}, and the model makes {', '.join(ours)}")
+        same = (len(fields.latitude_deg), len(fields.longitude_deg)) == self.spec.shape[1:]
+        if same:
+            turn = (fields.longitude_deg - self.grid.longitude_deg.numpy() + 180) % 360 - 180
+            same = max(abs(turn).max(), abs(fields.latitude_deg - self.grid.latitude_deg.numpy()).max()) < 0.01
+        if not same:
             size = f"{len(fields.latitude_deg)} x {len(fields.longitude_deg)}"
             corner = f"{fields.latitude_deg[0]:g} N, {fields.longitude_deg[0]:g} E"
             raise UserError(f"these maps have {size} points from {corner}; the model has another grid: see data.region")
@@ -234,7 +239,7 @@ class WeatherData(Data):
         return self.examples_at(first[np.unique(np.linspace(0, len(first) - 1, most).astype(int))], lead=lead)
 
     def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
-        first, rows = self.first[split], rows if rows is not None else range(size)
+        first, rows = self._split(split), rows if rows is not None else range(size)
         places = range(step * size + rows.start, step * size + rows.stop, rows.step)
         chosen = first[items_in_epochs(places, len(first), self.seed, split)]
         known = numpy_generator("known", self.seed, split, step).random(size)[list(rows)] >= self.unconditional
@@ -268,8 +273,11 @@ class WeatherData(Data):
             minutes = torch.from_numpy(start)
             past, known = torch.zeros(n, self.past, *size), torch.zeros(n)
         else:
-            fields = self._open(context)
-            self._check(fields)
+            try:
+                fields = self._open(context)
+                self._check(fields)
+            except UserError as error:
+                raise UserError(str(error).replace("data.path=", "context=")) from error
             ages = fields.minutes[-1] - np.arange(self.past - 1, -1, -1) * self.step_minutes
             places = [np.flatnonzero(fields.minutes == age) for age in ages]
             if not all(map(len, places)):
@@ -309,11 +317,13 @@ class WeatherData(Data):
         from genzoo_weather.output import ForecastFile
 
         file = None
-        for x, cond in pieces:
-            if file is None:
-                file = ForecastFile(folder / "forecast.nc", self.variables, self.grid, len(x))
-            file.append(self.decode(x), int(cond["minutes"][0]))
-        written = file.close()
+        try:
+            for x, cond in pieces:
+                if file is None:
+                    file = ForecastFile(folder / "forecast.nc", self.variables, self.grid, len(x))
+                file.append(self.decode(x), int(cond["minutes"][0]))
+        finally:
+            written = file.close() if file else None
         return [written, *pictures.of_forecast(written, folder)]
 
     def preview(self, samples: Tensor, path: Path) -> Path:
@@ -359,6 +369,8 @@ def parts(n: int, size: int = 256) -> Iterator[np.ndarray]:
 def day_of(text: str, key: str) -> np.ndarray:
     """A date as numpy has it; UserError where it is none."""
     try:
+        if not re.match(r"\d{4}-\d\d-\d\d($|[T ])", str(text)):
+            raise ValueError(text)
         return np.datetime64(str(text))
     except ValueError as error:
         raise UserError(f"{key}={text} is no date such as 2009-01-31 or 2009-01-31T12") from error

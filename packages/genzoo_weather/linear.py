@@ -104,16 +104,17 @@ class LinearForecast(nn.Module):
         root = self.weight.expand(x.shape[1:]).flatten().sqrt()
         if self.modes:
             basis = leading_modes(anomaly * root, self.modes)
+            basis = nn.functional.pad(basis, (0, 0, 0, self.modes - len(basis)))  # fewer maps than modes
             self.modes_md.copy_(basis / root)
             self.analyse_dm.copy_((basis * root).T)
         coefficients, last = self._past(batch.cond["past"], minutes)
+        now = anomaly @ self.analyse_dm
         if self.modes:
-            a, b = coefficients.double(), (anomaly @ self.analyse_dm).double()
+            a = coefficients.double()
             gram = a.T @ a
-            gram.diagonal().add_(self.ridge * gram.diagonal().mean())
-            self.regression.copy_(torch.linalg.solve(gram, a.T @ b))
-            last = last - (last @ self.analyse_dm) @ self.modes_md
-        outside = anomaly - (anomaly @ self.analyse_dm) @ self.modes_md
+            gram.diagonal().add_(self.ridge * gram.diagonal().mean() + 1e-9)
+            self.regression.copy_(torch.linalg.solve(gram, a.T @ now.double()))
+        last, outside = last - (last @ self.analyse_dm) @ self.modes_md, anomaly - now @ self.modes_md
         damping = (last * outside).mean(0) / last.square().mean(0).clamp(min=1e-12)
         self.damping.copy_(damping.clamp(0, 1).view_as(self.damping))
         error = x - self.climate(minutes) - self._anomaly(batch.cond["past"], minutes)

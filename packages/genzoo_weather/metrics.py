@@ -14,8 +14,9 @@ from torch import Tensor
 from genzoo.contract import Batch, Spec
 from genzoo.metrics.ensemble import fair_crps, gaussian_crps, rank_counts, spread
 from genzoo_weather import physics
+from genzoo_weather.constants import EARTH_RADIUS, GRAVITY
 from genzoo_weather.linear import LinearForecast
-from genzoo_weather.physics import GRAVITY, Grid
+from genzoo_weather.physics import Grid
 from genzoo_weather.transform import SphericalTransform
 from genzoo_weather.variables import Variable
 
@@ -46,6 +47,10 @@ def forecasts(
     RMSE and CRPS; the physics of the last lead beside that of the maps that came. In the variables' units, weighted by
     area."""
     first = data.starts(split, max(leads))
+    if not len(first):
+        raise ValueError(
+            f"scoring.leads: no forecast of {max(leads)} steps fits into the {split} split: choose shorter ones"
+        )
     first = first[np.unique(np.linspace(0, len(first) - 1, starts).astype(int))]
     found = Sums(data)
     last: list[tuple[Tensor, Tensor]] = []
@@ -105,7 +110,7 @@ class Sums:
                 found[name][f"lead_{lead}"] = {
                     "rmse": float((error[c] / count).sqrt()),
                     "crps": float(crps[c] / count),
-                    "spread_skill": float((variance[c] / error[c]).sqrt()),
+                    "spread_skill": float((variance[c] / error[c].clamp(min=1e-30)).sqrt()),
                     "ranks": [round(share, 4) for share in (ranks[c] / ranks[c].sum()).tolist()],
                 }
         return found
@@ -224,7 +229,7 @@ def spectrum_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[st
     for suffix, u, v, _ in flows(variables):
         if whole:
             degrees = torch.arange(truncation + 1, dtype=torch.float64)
-            turn = (degrees * (degrees + 1)).clamp(min=1) / physics.EARTH_RADIUS**2
+            turn = (degrees * (degrees + 1)).clamp(min=1) / EARTH_RADIUS**2
             parts = transform.vorticity_divergence(x[:, u].double(), x[:, v].double())
             found[f"kinetic_energy{suffix}"] = sum(transform.spectrum(part).mean(0) for part in parts) / turn / 2
         else:

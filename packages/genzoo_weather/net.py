@@ -28,8 +28,8 @@ BANDS = 16
 
 
 class MapConvolution(nn.Module):
-    """3 x 3 convolution of maps [B, C, H, W] -> [B, F, H, W]: longitudes go round where the map does, else its edge goes
-    on beyond it. periodic: see `forward`."""
+    """3 x 3 convolution of maps [B, C, H, W] -> [B, F, H, W]: longitudes go round where the map does (`periodic`), else
+    its edge goes on beyond it."""
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()
@@ -61,18 +61,16 @@ class LocalBlock(nn.Module):
 class WeatherNet(nn.Module):
     """(x_t [B, C, H, W], t [B], cond) -> velocity [B, C, H, W].
 
-    Convolutions make features of every point; a patch of them is a token, with its place on the sphere: spherical harmonics are added to it, and rotary phases in latitude
-    and longitude turn its queries and keys, so that there is no seam and no edge at the date line. Maps that go round
-    the circle are wrapped, others are continued by their edge, where patches do not divide them. What the transformer
-    finds is added to the features, and convolutions make the velocity of them.
+    Convolutions make features of every point. A patch of them is a token, with its place on the sphere: spherical
+    harmonics are added to it, and rotary phases in latitude and longitude turn its queries and keys, so that there is
+    no seam at the date line. What the transformer finds is added to the features, and convolutions make the velocity of
+    them. Where patches do not divide a map, it is wrapped if it goes round the circle, else continued by its edge.
 
     spec: of `WeatherData`. dim, depth, heads: of the transformer.
     patch: latitudes and longitudes of a patch. degree: of the harmonics.
     year, day: harmonics of the season and of the hour that it is told.
     features: of every point, between the convolutions.
     dropout: share of each branch dropped while training.
-    noise: standard deviation of noise added to the past while training, in that of the data, against learning single
-        maps by heart.
     """
 
     def __init__(
@@ -88,11 +86,10 @@ class WeatherNet(nn.Module):
         year: int = 2,
         day: int = 0,
         dropout: float = 0.0,
-        noise: float = 0.0,
     ) -> None:
         super().__init__()
         past, channels, height, width = spec.context["past"]
-        self.patches, self.year, self.day, self.degree, self.noise = Patches(patch), year, day, degree, noise
+        self.patches, self.year, self.day, self.degree = Patches(patch), year, day, degree
         self.margin = tuple(-size % p for size, p in zip((height, width), patch, strict=True))
         rows, columns = self.patches.grid((height + self.margin[0], width + self.margin[1]))
         self.register_buffer("latitude", torch.zeros(rows * columns))  # radians, of the patches' centres
@@ -132,8 +129,6 @@ class WeatherNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         past, known = cond["past"], cond["known"]
-        if self.training and self.noise:
-            past = past + self.noise * torch.randn_like(past) * known.view(-1, 1, 1, 1, 1)
         periodic = bool(self.periodic)
         told = (self.time(t[:, None]), clock(cond["minutes"], year=self.year, day=self.day), known[:, None])
         given = self.to_cond(torch.cat([part.to(x) for part in told], dim=-1))

@@ -42,12 +42,24 @@ class ForecastFile:
         for axis, size in sizes.items():
             file.createDimension(axis, size)
         self._axis("member", "i4", np.arange(members), standard_name="realization", units="1")
-        self._axis("time", "f8", [], standard_name="time", units="minutes since 2000-01-01 00:00", calendar="standard")
-        self._axis("latitude", "f8", grid.latitude_deg.numpy(), standard_name="latitude", units="degrees_north")
-        self._axis("longitude", "f8", grid.longitude_deg.numpy(), standard_name="longitude", units="degrees_east")
+        self._axis(
+            "time",
+            "f8",
+            [],
+            standard_name="time",
+            units="minutes since 2000-01-01 00:00",
+            calendar="standard",
+            axis="T",
+        )
+        self._axis(
+            "latitude", "f8", grid.latitude_deg.numpy(), standard_name="latitude", units="degrees_north", axis="Y"
+        )
+        self._axis(
+            "longitude", "f8", grid.longitude_deg.numpy(), standard_name="longitude", units="degrees_east", axis="X"
+        )
         if levels:
             file.createDimension("level", len(levels))
-            self._axis("level", "f8", levels, standard_name="air_pressure", units="hPa", positive="down")
+            self._axis("level", "f8", levels, standard_name="air_pressure", units="hPa", positive="down", axis="Z")
         for variable in variables:
             name = variable.name if variable.level_hpa in levels else variable.key
             if name in file.variables:
@@ -61,9 +73,7 @@ class ForecastFile:
 
     def _axis(self, name: str, kind: str, values: object, **attributes: str) -> None:
         made = self.file.createVariable(name, kind, (name,))
-        made.setncatts(
-            {**attributes, "axis": {"time": "T", "latitude": "Y", "longitude": "X", "level": "Z"}.get(name, "E")}
-        )
+        made.setncatts(attributes)
         if len(values):
             made[:] = values
 
@@ -79,7 +89,8 @@ class ForecastFile:
         self.file.sync()
 
     def close(self) -> Path:
-        self.file.close()
+        if self.file.isopen():
+            self.file.close()
         return self.path
 
 

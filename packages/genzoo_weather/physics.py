@@ -11,12 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-EARTH_RADIUS, OMEGA = 6.371e6, 7.292e-5
-"""m, mean (Moritz 2000, Geodetic Reference System 1980); rad/s (Holton & Hakim 2013, appendix A)."""
-
-GRAVITY, R_DRY = 9.80665, 287.05
-"""m/s2, standard (3rd CGPM 1901), geopotential over it being height in m; J/(kg K), dry air (US Standard Atmosphere
-1976: 8314.32 / 28.9644)."""
+from genzoo_weather.constants import EARTH_RADIUS, GRAVITY, OMEGA, R_DRY
+from genzoo_weather.transform import SAME_DEGREES, gaussian_latitudes
 
 POLE, CALM = 1e-3, 0.1
 """Degrees from a pole within which a row lies at the pole; m/s below which a wind is too weak to have a turn."""
@@ -31,8 +27,9 @@ class Grid:
 
     It has of itself: latitude [H] and longitude [W] in radians. step: degrees between meridians. periodic: whether they
     go round the whole circle. pole: [H], which rows lie at a pole. coriolis: [H, 1], f = 2 OMEGA sin(latitude) in 1/s.
-    inverse_cos: [H, 1], 1 / cos(latitude), and 0 at a pole. area: [H], the exact area of each row's band, of mean 1;
-    bands meet half way between rows, and the outer ones reach as far outward as inward, but not past a pole.
+    inverse_cos: [H, 1], 1 / cos(latitude), and 0 at a pole. area: [H], of mean 1: the weights of Gauss quadrature on
+    Gaussian latitudes, else the exact area of each row's band; bands meet half way between rows, and the outer ones
+    reach as far outward as inward, but not past a pole.
     """
 
     latitude_deg: Tensor
@@ -64,11 +61,13 @@ class Grid:
         if step * len(east) > 360 + 0.5 * step:
             raise ValueError("longitude_deg goes round more than once: leave out the meridians that come again")
         x = north.clamp(-90, 90).deg2rad()
-        inner = (x[1:] + x[:-1]) / 2
-        edges = torch.cat([2 * x[:1] - inner[:1], inner, 2 * x[-1:] - inner[-1:]]).clamp(-math.pi / 2, math.pi / 2)
-        bands = edges.sin().diff()
         pole = north.abs() > 90 - POLE
         inverse = torch.where(pole, 0.0, 1 / x.cos())
+        gaussian, bands = gaussian_latitudes(len(x))
+        if (gaussian - north).abs().max() > SAME_DEGREES:
+            inner = (x[1:] + x[:-1]) / 2
+            edges = torch.cat([2 * x[:1] - inner[:1], inner, 2 * x[-1:] - inner[-1:]])
+            bands = edges.clamp(-math.pi / 2, math.pi / 2).sin().diff()
         vars(self).update(latitude=x, longitude=east.deg2rad(), step=step, pole=pole, inverse_cos=inverse[:, None])
         vars(self).update(coriolis=2 * OMEGA * x.sin()[:, None], area=bands / bands.mean())
         vars(self).update(periodic=abs(step * len(east) - 360) < 0.01 * step)

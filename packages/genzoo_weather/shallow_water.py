@@ -15,13 +15,8 @@ import torch
 from torch import Tensor
 
 from genzoo.draws import torch_generator
+from genzoo_weather.constants import GRAVITY, OMEGA
 from genzoo_weather.transform import SphericalTransform, gaussian_latitudes
-
-ROTATION = 7.292e-5
-"""Of the earth, rad/s."""
-
-GRAVITY = 9.80616
-"""m/s2, as in Williamson et al. 1992."""
 
 HOUR, DAY = 3600.0, 86400.0
 """s."""
@@ -72,7 +67,7 @@ class ShallowWater:
         n = torch.arange(transform.truncation + 1, **like)
         self.damping_n = (n * (n + 1)) ** (order // 2) / (n[-1] * (n[-1] + 1)) ** (order // 2)
         self.damping_n = self.damping_n / (damping_hours * HOUR) if damping_hours else torch.zeros_like(n)
-        self.coriolis_h = 2 * ROTATION * transform.latitude_deg.deg2rad().sin()[:, None]
+        self.coriolis_h = 2 * OMEGA * transform.latitude_deg.deg2rad().sin()[:, None]
         self.drag = 1 / (drag_days * DAY) if drag_days else 0.0
         self.relaxation_n = (n > 0) / (relaxation_days * DAY) if relaxation_days else None
         self.equilibrium = None if equilibrium is None else transform.analysis_modes(equilibrium[None])

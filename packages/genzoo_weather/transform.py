@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-EARTH_RADIUS = 6.371e6
-"""Mean radius of the earth, m."""
+from genzoo_weather.constants import EARTH_RADIUS
 
-SAME_DEGREES = 1e-6
+SAME_DEGREES = 1e-5
 """Latitudes that differ by less, in degrees, are taken for the same."""
 
 WORST = 1e-2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from genzoo.errors import UserError
-from genzoo_weather.physics import GRAVITY
+from genzoo_weather.constants import GRAVITY
 
 
 class Known(NamedTuple):
@@ -38,18 +38,39 @@ KNOWN = (
     Known("h", "m", "atmosphere_layer_thickness", ("depth",), (0, 1e5)),
 )
 
+CELSIUS = ("degc", "celsius", "c", "degreec", "degreecelsius")
+
 SAME = {
-    "Pa": {"pa": 1.0, "hpa": 100.0, "mb": 100.0, "mbar": 100.0, "millibar": 100.0, "millibars": 100.0, "kpa": 1000.0},
-    "m2 s-2": {"m2s-2": 1.0, "jkg-1": 1.0, "m": GRAVITY, "gpm": GRAVITY, "dam": 10 * GRAVITY, "dagpm": 10 * GRAVITY},
-    "K": {"k": 1.0, "kelvin": 1.0, "degc": 1.0, "celsius": 1.0, "c": 1.0, "degreec": 1.0},
+    "Pa": {
+        "pa": 1.0,
+        "pascal": 1.0,
+        "pascals": 1.0,
+        "hpa": 100.0,
+        "mb": 100.0,
+        "mbar": 100.0,
+        "millibar": 100.0,
+        "millibars": 100.0,
+        "kpa": 1000.0,
+    },
+    "m2 s-2": {
+        "m2s-2": 1.0,
+        "jkg-1": 1.0,
+        "m": GRAVITY,
+        "gpm": GRAVITY,
+        "meter": GRAVITY,
+        "meters": GRAVITY,
+        "metre": GRAVITY,
+        "metres": GRAVITY,
+        "dam": 10 * GRAVITY,
+        "dagpm": 10 * GRAVITY,
+    },
+    "K": dict.fromkeys(("k", "kelvin", "degk", "degreek", *CELSIUS), 1.0),
     "m s-1": {"ms-1": 1.0, "kt": 0.514444, "knot": 0.514444, "knots": 0.514444, "kmh-1": 1 / 3.6},
-    "Pa s-1": {"pas-1": 1.0, "hpas-1": 100.0},
+    "Pa s-1": {"pas-1": 1.0, "pascals-1": 1.0, "hpas-1": 100.0},
     "kg kg-1": {"kgkg-1": 1.0, "1": 1.0, "gkg-1": 1e-3},
-    "m": {"m": 1.0, "km": 1000.0},
+    "m": {"m": 1.0, "meter": 1.0, "meters": 1.0, "metre": 1.0, "metres": 1.0, "km": 1000.0},
 }
 """By SI unit: the factors of the units that can be turned into it, spelled without blanks, stars and carets."""
-
-CELSIUS = ("degc", "celsius", "c", "degreec")
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,7 @@ def known(name: str, standard_name: str = "") -> Known | None:
 
 def conversion(name: str, unit: str, to: str) -> tuple[float, float]:
     """(factor, offset) that bring values of a file's unit to the SI unit `to`; UserError where the unit is another."""
-    spelled = re.sub(r"[\s*^.]", "", unit.lower()).replace("°", "deg").replace("degrees", "degree")
+    spelled = re.sub(r"[\s*^._]", "", unit.lower()).replace("°", "deg").replace("degrees", "degree")
     spelled = re.sub(r"/([a-z]+)(\d?)", lambda found: f"{found[1]}-{found[2] or 1}", spelled)
     factors = SAME.get(to, {})
     if spelled not in factors:

@@ -70,6 +70,8 @@ class Trained:
         journal: a folder where every piece is kept as soon as it is made; pieces that are there already are not made
         again, and the rest comes out as if there had been no break.
         """
+        if type(self.data).follow is Data.follow:
+            raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
         words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
         first, extra = self.data.condition(n, **words)
 

@@ -70,6 +70,8 @@ def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     same command after a break goes on from there, with the same result."""
     told = {**{key: mine[key] for key in ("n", "seed", "rollout", "batch_size")}, **options}
     told |= {"weights": str(trained.path.resolve()), "step": trained.step}
+    named = [Path(value) for value in options.values() if isinstance(value, str) and Path(value).is_file()]
+    told["files"] = [[file.stat().st_size, file.stat().st_mtime_ns] for file in named]
     base = Path(mine["out"] or (checkpoint.run_of(trained.path) or Path()) / "samples")
     begun = next((f for f in [base, *sorted(base.glob("*"))] if settings_of(f) == json.dumps(told)), None)
     folder = begun or new_folder(base, given=bool(mine["out"]))
@@ -81,8 +83,13 @@ def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     checkpoint.replace_text(journal / "settings.json", json.dumps(told))
     if begun:
         print(f"(going on in {folder})", file=sys.stderr)
-    with user_errors():
-        files = trained.data.write_rollout(pieces, folder)
+    try:
+        with user_errors():
+            files = trained.data.write_rollout(pieces, folder)
+    except UserError:
+        if not any(journal.glob("*.safetensors")):  # a mistake in the wishes: nothing was made
+            shutil.rmtree(folder if not begun and [*folder.iterdir()] == [journal] else journal)
+        raise
     shutil.rmtree(journal)
     print(f"({len(files)} files in {folder})", file=sys.stderr)
     return files

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_core import FourierFeatures, Rotary, grid_positions, rotate, spherical_harmonics
+from attention_core import FourierFeatures, Rotary, SphereRotary, grid_positions, rotate, spherical_harmonics
 
 AXES = [1, 2, 3, 4]
 
@@ -218,3 +218,72 @@ def test_refused_degree():
     """There is no negative degree."""
     with pytest.raises(ValueError, match="degree must not be negative, got -1"):
         spherical_harmonics(torch.zeros(1), torch.zeros(1), -1)
+
+
+def product_on_sphere(rotary: SphereRotary, q, k, here, there) -> torch.Tensor:
+    """A query at (latitude, longitude) `here` times a key `there`, in radians."""
+    at = [rotary(*(torch.tensor([x], dtype=torch.float64) for x in place))[0] for place in (here, there)]
+    return rotate(q, at[0]) @ rotate(k, at[1])
+
+
+@pytest.mark.parametrize("turn", [0.4, -2.0, math.pi, 17.3])
+@pytest.mark.parametrize("wavenumber", [1.0, 7.0, 90.0])
+def test_sphere_rotary_sees_differences_of_longitude(turn, wavenumber):
+    """Turning both places by any angle changes no product; turning one of them, or moving it north, does."""
+    rotary = SphereRotary(24, max_wavenumber=wavenumber)
+    q, k = torch.randn(2, 24, dtype=torch.float64)
+    for (a, x), (b, y) in [((0.3, 1.0), (-1.2, 4.0)), ((1.57, 0.0), (1.5, 6.2)), ((0.0, 3.0), (0.0, -3.0))]:
+        want = product_on_sphere(rotary, q, k, (a, x), (b, y))
+        turned = product_on_sphere(rotary, q, k, (a, x + turn), (b, y + turn))
+        torch.testing.assert_close(turned, want, rtol=0, atol=1e-10)
+        assert (product_on_sphere(rotary, q, k, (a, x + 0.1), (b, y)) - want).abs() > 1e-3
+        assert (product_on_sphere(rotary, q, k, (a + 0.1, x), (b, y)) - want).abs() > 1e-3
+
+
+def test_sphere_rotary_has_no_seam():
+    """A whole turn changes nothing, so 0 and 360 degrees, and -180 and 180, are one place; half a turn is another."""
+    rotary = SphereRotary(32, max_wavenumber=180)
+    lat, lon = torch.rand(2, 9, dtype=torch.float64) * 3 - 1.5
+    torch.testing.assert_close(rotary(lat, lon + 2 * math.pi), rotary(lat, lon), rtol=0, atol=1e-12)
+    torch.testing.assert_close(rotary(lat, lon * 0 - math.pi), rotary(lat, lon * 0 + math.pi), rtol=0, atol=1e-12)
+    assert (rotary(lat, lon + math.pi) - rotary(lat, lon)).abs().max() > 1
+    single = rotary(lat.float(), (lon + 2 * math.pi).float()) - rotary(lat.float(), lon.float())
+    assert single.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("wavenumber", [1, 5, 64])
+def test_sphere_rotary_waves(wavenumber):
+    """Half the pairs stand still where only the longitude turns, the others go round a whole number of times, from once
+    to `max_wavenumber` times; the other half does the same with the latitude."""
+    rotary = SphereRotary(32, max_wavenumber=wavenumber)
+    angle = torch.linspace(0, 2 * math.pi, 1001, dtype=torch.float64)
+    for places in ((angle, angle * 0), (angle * 0, angle)):
+        turned = rotary(*places)
+        assert turned.shape == (1001, 16)
+        rounds = (turned[1:] / turned[:-1]).angle().sum(0) / (2 * math.pi)
+        torch.testing.assert_close(rounds, rounds.round(), rtol=0, atol=1e-9)
+        moved = sorted(rounds.round().int().tolist())
+        assert moved[:8] == [0] * 8
+        assert moved[8] == 1 or wavenumber == 1
+        assert moved[15] == wavenumber
+        torch.testing.assert_close(turned.abs(), torch.ones(1001, 16, dtype=torch.float64))
+
+
+def test_sphere_rotary_in_low_precision():
+    """Wavenumbers are no weights; places of more axes keep them, and float32 gives float32."""
+    rotary, lat, lon = SphereRotary(8, max_wavenumber=9), torch.rand(2, 5), torch.rand(2, 5)
+    assert SphereRotary(8, max_wavenumber=9).bfloat16()(lat, lon).equal(rotary(lat, lon))
+    assert not rotary.state_dict()
+    assert rotary(lat, lon).shape == (2, 5, 4)
+    assert rotary(lat, lon).dtype == torch.complex64
+    assert rotary(lat.double(), lon.double()).dtype == torch.complex128
+    assert rotary(lat * 0, lon * 0).equal(torch.ones(2, 5, 4, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("head_dim", [2, 6, 7, 18])
+def test_refused_sphere_rotary(head_dim):
+    """Widths without as many pairs for either angle are refused, and so are waves longer than the circle."""
+    with pytest.raises(ValueError, match=f"head width in fours, not {head_dim}"):
+        SphereRotary(head_dim, max_wavenumber=8)
+    with pytest.raises(ValueError, match="max_wavenumber must be at least 1, not 0.5"):
+        SphereRotary(8, max_wavenumber=0.5)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from genzoo.draws import torch_generator
-from genzoo_weather.shallow_water import DAY, GRAVITY, HOUR, ROTATION, ShallowWater, Stirring, jets, simulate
+from genzoo_weather.constants import GRAVITY, OMEGA
+from genzoo_weather.shallow_water import DAY, HOUR, ShallowWater, Stirring, jets, simulate
 from genzoo_weather.transform import EARTH_RADIUS, SphericalTransform, gaussian_latitudes
 
 H, W, T = 24, 48, 15
@@ -69,7 +70,7 @@ def test_williamson_2(transform, grid):
     latitude, _ = grid
     speed = 2 * math.pi * EARTH_RADIUS / (12 * DAY)
     u = (speed * latitude.cos()).expand(H, W)[None]
-    push = EARTH_RADIUS * ROTATION * speed + speed**2 / 2
+    push = EARTH_RADIUS * OMEGA * speed + speed**2 / 2
     h = ((2.94e4 - push * latitude.sin() ** 2) / GRAVITY).expand(H, W)[None]
     model = ShallowWater(transform, depth_m=2.94e4 / GRAVITY)
     start = model.state(u, torch.zeros_like(u), h)
@@ -83,7 +84,7 @@ def test_rossby_haurwitz_wave_travels_at_its_speed(transform, grid):
     angular velocity of Williamson et al. 1992, eq. 142: (R (3 + R) w - 2 Omega) / ((1 + R) (2 + R))."""
     latitude, longitude = grid
     w, r, cosine, sine = 7.848e-6, 4, latitude.cos(), latitude.sin()
-    velocity = (r * (3 + r) * w - 2 * ROTATION) / ((1 + r) * (2 + r))
+    velocity = (r * (3 + r) * w - 2 * OMEGA) / ((1 + r) * (2 + r))
 
     def vorticity(days: float) -> torch.Tensor:
         turned = longitude - velocity * days * DAY

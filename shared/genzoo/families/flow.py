@@ -69,7 +69,7 @@ class Flow(GenerativeModel):
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t)."""
-        mean, std, known = self._base(batch.cond)
+        mean, std, known = self._base(batch.cond, len(batch))
         x_1 = (batch.x - mean) / std
         x_0 = torch.randn(x_1.shape, device=x_1.device, dtype=x_1.dtype, generator=generator)
         if self.coupling == "optimal_transport":
@@ -93,12 +93,12 @@ class Flow(GenerativeModel):
         x_hat = mean + std * (x_t + (1 - t_full) * velocity)
         return Loss(value, x_hat=self.project(x_hat, batch.cond) if self.project else x_hat)
 
-    def _base(self, cond: Mapping[str, Tensor]) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
+    def _base(self, cond: Mapping[str, Tensor], rows: int) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
         """Mean and standard deviation of the noise, and what the network is told of them."""
         if self.base is None:
             return 0.0, 1.0, {}
         mean, std = self.base(cond)
-        return mean, std, {"base": mean}
+        return mean, std, {"base": mean.expand(rows, *self.spec.shape)}
 
     def sample(
         self,
@@ -130,7 +130,7 @@ class Flow(GenerativeModel):
         none = torch.full((n,), self.spec.classes, device=device)
         if self.spec.classes:
             cond = {"label": none, **cond}
-        mean, std, known = self._base(cond)
+        mean, std, known = self._base(cond, n)
         cond, projection = {**cond, **known}, self.project if project else None
 
         def velocity(x: Tensor, t: float) -> Tensor:
