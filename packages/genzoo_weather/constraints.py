@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WHOLE_GLOBE = "model.project.wind=nondivergent needs u and v of one level on the whole globe: set it to free"
 NOT_WEATHER = "constraints=soft and constraints=hard are for weather: leave constraints at off"
 
-LEAK = 1e-4
+LEAK = 1e-3
 """Of the mean depth: a change that counts as much as an imbalance as large as that of real maps."""
 
 

@@ -58,10 +58,10 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
             samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
             scores |= trained.data.metrics(samples, split, **chosen)
 
-            def sample(cond: dict[str, Tensor], seed: int) -> Tensor:
-                return trained.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
+        def sample(cond: dict[str, Tensor], seed: int) -> Tensor:
+            return trained.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
 
-            scores |= trained.data.conditional_metrics(sample, split, **given)
+        scores |= trained.data.conditional_metrics(sample, split, **given)
     report = {
         **scores,
         "protocol": {

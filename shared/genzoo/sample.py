@@ -91,7 +91,7 @@ def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
             shutil.rmtree(folder if not begun and [*folder.iterdir()] == [journal] else journal)
         raise
     shutil.rmtree(journal)
-    print(f"({len(files)} files in {folder})", file=sys.stderr)
+    print(*files, sep="\n")
     return files
 
 
