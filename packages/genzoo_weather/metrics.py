@@ -44,34 +44,33 @@ def forecasts(
     leads: Sequence[int],
 ) -> dict[str, Any]:
     """By variable and lead: RMSE of the ensemble's mean, fair CRPS, spread over skill, rank histogram, the baselines'
-    RMSE and CRPS; the physics of the last lead beside that of the maps that came. In the variables' units, weighted by
-    area."""
+    RMSE and CRPS; the physics and the spectra of each lead beside those of the maps that came. In the variables' units,
+    weighted by area."""
     first = data.starts(split, max(leads))
     if not len(first):
         raise ValueError(
             f"scoring.leads: no forecast of {max(leads)} steps fits into the {split} split: choose shorter ones"
         )
     first = first[np.unique(np.linspace(0, len(first) - 1, starts).astype(int))]
-    found = Sums(data)
-    last: list[tuple[Tensor, Tensor]] = []
-    drift = 0.0
+    found, drift = Sums(data), 0.0
+    maps: dict[int, list[tuple[Tensor, Tensor]]] = {lead: [] for lead in leads}
     for i in range(0, len(first), CHUNK):
-        batch = data.examples_at(first[i : i + CHUNK])
-        cond = {name: value.repeat_interleave(members, 0) for name, value in batch.cond.items()}
+        chunk = first[i : i + CHUNK]
+        cond = {name: value.repeat_interleave(members, 0) for name, value in data.examples_at(chunk).cond.items()}
         origin = data.decode(cond["past"][:, -1].double())
         for lead in range(1, max(leads) + 1):
             x = sample(cond, i * 1000 + lead)
-            if lead in leads:
-                truth = data.decode(data.examples_at(first[i : i + CHUNK], lead=lead).x.double())
-                made = data.decode(x.double())
-                found.add(lead, made.unflatten(0, (-1, members)).transpose(0, 1), truth)
-                if lead == max(leads):
-                    last.append((made, truth))
-                    drift = max(drift, mass_drift(made, origin, data.variables, data.grid))
             cond = data.follow(x, cond)
-    made, truth = (torch.cat(part) for part in zip(*last, strict=True))
-    real = physics_of(truth, data.variables, data.grid)
-    ours = physics_of(made, data.variables, data.grid)
+            if lead in leads:
+                made, truth = data.decode(x.double()), data.decode(data.examples_at(chunk, lead=lead).x.double())
+                found.add(lead, made.unflatten(0, (-1, members)).transpose(0, 1), truth)
+                drift = max(drift, mass_drift(made, origin, data.variables, data.grid))
+                maps[lead].append((made.float(), truth.float()))
+    physics_by_lead, spectra_by_lead = {}, {}
+    for lead, pairs in maps.items():
+        made, truth = (torch.cat(part).double() for part in zip(*pairs, strict=True))
+        physics_by_lead[f"lead_{lead}"] = compared(made, truth, data.variables, data.grid, "forecast")
+        spectra_by_lead[f"lead_{lead}"] = spectra(made, truth, data.variables, data.grid)
     return {
         "forecast": {
             "hours_a_step": data.step_minutes / 60,
@@ -80,10 +79,15 @@ def forecasts(
             **found.scores(),
         },
         "baselines": baselines(data, data.examples_at(first), {n: data.examples_at(first, lead=n) for n in leads}),
-        "physics": {name: {"forecast": ours[name], "real": real[name]} for name in real}
-        | {"largest_mass_drift": drift},
-        "spectrum": spectra(made, truth, data.variables, data.grid),
+        "physics": physics_by_lead | {"largest_mass_drift": drift},
+        "spectrum": spectra_by_lead,
     }
+
+
+def compared(made: Tensor, real: Tensor, variables: Sequence[Variable], grid: Grid, name: str) -> dict[str, Any]:
+    """Each residual of maps beside the same of real ones."""
+    ours, theirs = (physics_of(x, variables, grid) for x in (made, real))
+    return {residual: {name: ours[residual], "real": theirs[residual]} for residual in theirs}
 
 
 class Sums:
@@ -192,6 +196,9 @@ def physics_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[str
         )
         if height is not None and rows is not None:
             phi = potential(x, variables, height)
+            for name, curved in (("geostrophic", False), ("nonlinear", True)):
+                off = physics.balance_residual(*wind, phi, grid, rows, curved=curved)
+                found[f"rms_{name}_imbalance{suffix}_m_per_s2"] = float(off.mean().sqrt())
             found[f"ageostrophic_ratio{suffix}"] = float(physics.ageostrophic_ratio(*wind, phi, grid, rows).mean())
             if variables[height].name == "h":
                 found["energy_m3_per_s2"] = float(physics.energy(*wind, x[:, height], grid).mean())
@@ -269,6 +276,5 @@ def climate(made: Tensor, real: Tensor, variables: Sequence[Variable], grid: Gri
             parts = (made[:, c].mean(0) - real[:, c].mean(0), made[:, c].std(0) - real[:, c].std(0))
             mean, std = (float(grid.mean(part.square()).sqrt()) for part in parts)
             found[variable.key] = {"rms_error_of_mean": mean, "rms_error_of_std": std}
-    ours, theirs = (physics_of(x, variables, grid) for x in (made, real))
-    found["physics"] = {name: {"samples": ours[name], "real": theirs[name]} for name in theirs}
+    found["physics"] = compared(made, real, variables, grid, "samples")
     return {"climate": found | {"spectrum": spectra(made, real, variables, grid)}}

@@ -83,8 +83,8 @@ def test_perfect_forecasts(sea):
         assert found["forecast"]["msl"][lead]["rmse"] < 1e-9 * STD
         assert found["forecast"]["msl"][lead]["crps"] < 1e-9 * STD
         assert sum(found["forecast"]["msl"][lead]["ranks"]) == pytest.approx(1, abs=1e-3)
-    assert found["spectrum"]["msl"]["largest_error_to_two_thirds"] < 1e-9
-    assert set(found["spectrum"]["msl"]["over_real"]) == {1.0}
+    assert found["spectrum"]["lead_2"]["msl"]["largest_error_to_two_thirds"] < 1e-9
+    assert set(found["spectrum"]["lead_2"]["msl"]["over_real"]) == {1.0}
     assert (found["forecast"]["starts"], found["forecast"]["members"]) == (11, 3)
     assert found["forecast"]["hours_a_step"] == 24
     assert len(set(asked)) == len(asked) == 4, "two pieces of starts, two leads, each with a seed of its own"
