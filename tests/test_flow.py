@@ -672,3 +672,19 @@ def test_gradient_through_the_projection():
     noise.requires_grad_()
     options = {"steps": 2, "solver": "midpoint"}
     assert torch.autograd.gradcheck(lambda x: model.sample(7, TOTAL, seeded(), noise=x, **options), (noise,))
+
+
+def test_temperature_scales_the_noise():
+    """Where the true velocity takes N(0, 1) to N(3, 4), noise of standard deviation 1.5 becomes N(3, 9)."""
+    mean, std = 3.0, 2.0
+
+    def velocity(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        t = t.view(-1, 1)
+        return mean + (std - 1) * (x - t * mean) / (1 + t * (std - 1))
+
+    model = flow(velocity)
+    x = model.sample(20_000, {}, seeded(), steps=4, temperature=1.5)
+    assert x.mean().item() == pytest.approx(mean, abs=0.05)
+    assert x.std().item() == pytest.approx(1.5 * std, rel=0.01)
+    with pytest.raises(ValueError, match="temperature must not be negative, not -1"):
+        model.sample(1, {}, seeded(), temperature=-1)

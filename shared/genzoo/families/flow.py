@@ -109,6 +109,7 @@ class Flow(GenerativeModel):
         steps: int = 20,
         solver: Literal["euler", "midpoint", "heun"] = "midpoint",
         guidance: float = 1.0,
+        temperature: float = 1.0,
         noise: Tensor | None = None,
         project: bool = True,
     ) -> Tensor:
@@ -116,17 +117,20 @@ class Flow(GenerativeModel):
 
         steps: intervals of the solver; midpoint and heun call the network twice in each.
         guidance: velocity = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
+        temperature: of the noise the paths start from, times its standard deviation; above 1 samples spread wider.
         noise: start from this x_0 [n, *shape], in the base's units, in place of a fresh one (interpolation).
         project: false samples without the projection, as if the model had none: it takes no part in the training.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
+        if temperature < 0:
+            raise ValueError(f"temperature must not be negative, not {temperature:g}")
         if solver not in SOLVERS:
             raise ValueError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
         device, shape = generator.device, (n, *self.spec.shape)
         if noise is not None and noise.shape != shape:
             raise ValueError(f"noise must have the shape {shape}, not {tuple(noise.shape)}")
-        x = torch.randn(shape, device=device, generator=generator) if noise is None else noise
+        x = temperature * torch.randn(shape, device=device, generator=generator) if noise is None else noise
         none = torch.full((n,), self.spec.classes, device=device)
         if self.spec.classes:
             cond = {"label": none, **cond}
