@@ -124,6 +124,10 @@ class Conserve(nn.Module):
                 raise ValueError(f"{WHOLE_GLOBE} ({error})") from error
 
     def forward(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self._project(x.float() if x.dtype == torch.bfloat16 else x, cond)
+
+    def _project(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         u, v, h = self.places.tolist()
         channels = list(x.unbind(1))
         if self.mass:
@@ -143,7 +147,6 @@ class Conserve(nn.Module):
         """Made when it is needed: the latitudes come with the weights."""
         like = None if self._transform is None else self._transform.latitude_deg
         if like is None or (like.device, like.dtype) != (x.device, x.dtype):
-            truncation = min((2 * len(self.latitude_deg) - 1) // 3, (self.width - 1) // 3)
-            made = SphericalTransform(self.latitude_deg.cpu(), self.width, truncation).to(x.device, x.dtype)
+            made = SphericalTransform.of(self.latitude_deg.cpu(), self.width).to(x.device, x.dtype)
             self.__dict__["_transform"] = made  # no part of the weights
         return self._transform

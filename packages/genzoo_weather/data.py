@@ -98,11 +98,15 @@ class WeatherData(Data):
         stride = step // own
         whole = np.arange(max(0, len(times) - self.past * stride))
         for k in range(self.past):
-            gap = times[whole + (k + 1) * stride] - times[whole + k * stride]
-            whole = whole[gap == step]
+            whole = whole[follows(fields, whole + k * stride, whole + (k + 1) * stride, step)]
         cut = int(len(whole) * (1 - self.val_fraction))
         aim = times[whole + self.past * stride]
-        late = aim >= between["data.val_from"] if "data.val_from" in between else np.arange(len(whole)) >= cut
+        if "data.val_from" in between:
+            late = aim >= between["data.val_from"]
+        elif self.path == "simulated":  # the last trajectories; members of an ensemble would be too much alike
+            late = np.arange(len(whole)) >= cut
+        else:
+            late = aim >= np.sort(aim)[cut] if len(aim) else np.zeros(0, bool)
         self.first = {"train": whole[~late], "val": whole[late]}
         if min(map(len, self.first.values())) < 1:
             raise UserError(f"data.path={self.path} leaves no maps to {'train on' if late.all() else 'validate on'}")
@@ -176,7 +180,7 @@ class WeatherData(Data):
     @property
     def seasons(self) -> bool:
         """Whether the maps have a season that could be learned."""
-        return self.path != "simulated" and np.ptp(self.fields.minutes) > 300 * 24 * 60
+        return self.path != "simulated"
 
     # ---- model space and SI units
 
@@ -209,7 +213,9 @@ class WeatherData(Data):
         self.variables = [
             Variable(v["name"], v["unit"], v["level_hpa"], v["standard_name"], v["source"]) for v in state["variables"]
         ]
-        self.grid = Grid(torch.tensor(state["latitude_deg"]), torch.tensor(state["longitude_deg"]))
+        self.grid = Grid(
+            *(torch.tensor(state[axis], dtype=torch.float64) for axis in ("latitude_deg", "longitude_deg"))
+        )
         self.step_minutes = state["step_minutes"]
 
     # ---- examples
@@ -218,10 +224,10 @@ class WeatherData(Data):
         """Positions where the past of an example begins that has a map `lead` steps after it, in this split."""
         first = self._split(split)
         end = first + (self.past - 1 + lead) * self.stride
-        first, end = first[end < len(self.fields.minutes)], end[end < len(self.fields.minutes)]
-        return first[
-            self.fields.minutes[end] - self.fields.minutes[first] == (self.past - 1 + lead) * self.step_minutes
-        ]
+        other = self.first["val" if split == "train" else "train"] + self.past * self.stride
+        inside = (end < len(self.fields.minutes)) & ~np.isin(end, other)  # no map that the other split forecasts
+        first, end = first[inside], end[inside]
+        return first[follows(self.fields, first, end, (self.past - 1 + lead) * self.step_minutes)]
 
     def examples_at(self, first: np.ndarray, known: np.ndarray | None = None, *, lead: int = 1) -> Batch:
         """The examples whose past begins at positions `first`. known: which of them are told their past. lead: how many
@@ -264,13 +270,13 @@ class WeatherData(Data):
     def condition(
         self, n: int, *, context: str | None = None, date: str | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """context: a file with the last maps; without it samples are of the climate. date: day (and hour) of the first
-        map that is made, default one step after the context, else a random one for each sample. A file of samples bears
-        the first one's date."""
+        """context: a file with the last maps, or "simulated": the last of those; without it samples are of the climate.
+        date: day (and hour) of the first map that is made, default one step after the context, else a random one for
+        each sample; a file of samples bears the first one's."""
         size = self.spec.shape
         if context is None:
             start = numpy_generator("date", self.seed).integers(0, 365 * 24 * 60, n)
-            minutes = torch.from_numpy(start)
+            minutes = torch.from_numpy(start // self.step_minutes * self.step_minutes)
             past, known = torch.zeros(n, self.past, *size), torch.zeros(n)
         else:
             try:
@@ -279,7 +285,8 @@ class WeatherData(Data):
             except UserError as error:
                 raise UserError(str(error).replace("data.path=", "context=")) from error
             ages = fields.minutes[-1] - np.arange(self.past - 1, -1, -1) * self.step_minutes
-            places = [np.flatnonzero(fields.minutes == age) for age in ages]
+            last = fields.member == fields.member[-1]
+            places = [np.flatnonzero(last & (fields.minutes == age)) for age in ages]
             if not all(map(len, places)):
                 raise UserError(
                     f"context={context}: {self.past} maps up to its last are needed, "
@@ -364,6 +371,11 @@ def parts(n: int, size: int = 256) -> Iterator[np.ndarray]:
     """0 … n - 1 in pieces."""
     for i in range(0, n, size):
         yield np.arange(i, min(i + size, n))
+
+
+def follows(fields: Fields, first: np.ndarray, second: np.ndarray, minutes: int) -> np.ndarray:
+    """Whether the maps at positions `second` are of the same member as those at `first`, so many minutes later."""
+    return (fields.member[first] == fields.member[second]) & (fields.minutes[second] - fields.minutes[first] == minutes)
 
 
 def day_of(text: str, key: str) -> np.ndarray:

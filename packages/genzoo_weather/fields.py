@@ -25,18 +25,19 @@ EPOCH = np.datetime64("2000-01-01T00:00", "m")
 
 @dataclass
 class Fields:
-    """Maps of the same variables on one grid, in the order of their times; after a break (another member, a missing
-    day) time jumps. read: gives the maps of some positions, float32 [n, C, H, W]."""
+    """Maps of the same variables on one grid, member by member (of an ensemble; else all are of member 0), each in the
+    order of time. read: gives the maps of some positions, float32 [n, C, H, W]."""
 
     variables: list[Variable]
     latitude_deg: np.ndarray
     longitude_deg: np.ndarray
     minutes: np.ndarray
+    member: np.ndarray
     read: Callable[[np.ndarray], Tensor]
 
     def select(self, keep: np.ndarray) -> "Fields":
         """Only the positions in `keep`, in that order."""
-        return replace(self, minutes=self.minutes[keep], read=lambda i: self.read(keep[i]))
+        return replace(self, minutes=self.minutes[keep], member=self.member[keep], read=lambda i: self.read(keep[i]))
 
     def fingerprint(self) -> str:
         """SHA-256 of the grid, the times and at most 64 of the maps."""
@@ -202,7 +203,8 @@ def of_dataset(
                 maps[:, c] = (values[:, place] if levels else values) * factor + offset
         return torch.from_numpy(maps)
 
-    return Fields(described, latitude, longitude, np.tile(times, members), read)
+    member = np.repeat(np.arange(members), len(times))
+    return Fields(described, latitude, longitude, np.tile(times, members), member, read)
 
 
 def level_places(array: "xarray.DataArray", wanted: Sequence[float] | None) -> list[tuple[int | None, float | None]]:
@@ -225,7 +227,7 @@ def same_grid(group: Sequence[Fields], path: str) -> None:
 
 
 def in_time(group: Sequence[Fields], path: str) -> Fields:
-    """Maps of the same variables in several files, in the order of time; with members, file by file."""
+    """Maps of the same variables in several files, member by member, in the order of time."""
     if len(group) == 1:
         return group[0]
     same_grid(group, path)
@@ -241,9 +243,8 @@ def in_time(group: Sequence[Fields], path: str) -> Fields:
             maps[torch.from_numpy(mine)] = group[i].read(indices[mine] - (ends[i] - len(group[i].minutes)))
         return maps
 
-    joined = replace(group[0], minutes=np.concatenate([part.minutes for part in group]), read=read)
-    apart = len(np.unique(joined.minutes)) == len(joined.minutes)
-    return joined.select(np.argsort(joined.minutes)) if apart else joined
+    minutes, member = (np.concatenate([getattr(part, name) for part in group]) for name in ("minutes", "member"))
+    return replace(group[0], minutes=minutes, member=member, read=read).select(np.lexsort((minutes, member)))
 
 
 def side_by_side(group: Sequence[Fields], path: str) -> Fields:
@@ -252,7 +253,7 @@ def side_by_side(group: Sequence[Fields], path: str) -> Fields:
         return group[0]
     same_grid(group, path)
     for part in group[1:]:
-        if not np.array_equal(part.minutes, group[0].minutes):
+        if not (np.array_equal(part.minutes, group[0].minutes) and np.array_equal(part.member, group[0].member)):
             raise UserError(
                 f"data.path={path}: {part.variables[0].key} and {group[0].variables[0].key} are not of the same times; "
                 "choose by data.variables, or files of the same times"

@@ -13,6 +13,9 @@ from genzoo.contract import Batch, Data, Spec
 
 MINUTES_A_DAY = 24 * 60
 MINUTES_A_YEAR = round(365.2425 * MINUTES_A_DAY)
+SEASONAL = 300
+"""Days that maps must span before a season is made of them."""
+
 SAMPLE = 6000
 """Maps of the training split that the fit looks at, at most."""
 
@@ -67,7 +70,8 @@ class LinearForecast(nn.Module):
         """cond: past [B, K, C, H, W], known [B], minutes [B] (of the map that is forecast). Returns mean and standard
         deviation, [B, C, H, W] each."""
         minutes, known = cond["minutes"], cond["known"].view(-1, 1, 1, 1)
-        mean = self.climate(minutes) + known * self._anomaly(cond["past"], minutes)
+        with torch.autocast(known.device.type, enabled=False):  # what is learned is measured from here
+            mean = self.climate(minutes) + known * self._anomaly(cond["past"], minutes)
         return mean, torch.where(known > 0, self.spread[1], self.spread[0])
 
     def _past(self, past: Tensor, minutes: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +103,10 @@ class LinearForecast(nn.Module):
         self.weight.copy_(area.float().view(1, -1, 1))
         minutes, x = batch.cond["minutes"], batch.x
         parts = torch.cat((torch.ones(len(x), 1), clock(minutes, year=self.year, day=self.day)), dim=1).double()
-        self.climatology.copy_(torch.linalg.lstsq(parts, x.flatten(1).double()).solution.view_as(self.climatology))
+        if minutes.max() - minutes.min() < SEASONAL * MINUTES_A_DAY:  # of a part of the year a season cannot be learned
+            parts[:, 1 : 1 + 2 * self.year] = 0
+        solution = torch.linalg.lstsq(parts, x.flatten(1).double(), driver="gelsd").solution
+        self.climatology.copy_(solution.view_as(self.climatology))
         anomaly = (x - self.climate(minutes)).flatten(1)
         root = self.weight.expand(x.shape[1:]).flatten().sqrt()
         if self.modes:

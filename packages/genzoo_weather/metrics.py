@@ -23,7 +23,6 @@ from genzoo_weather.variables import Variable
 if TYPE_CHECKING:
     from genzoo_weather.data import WeatherData
 
-VERSION = 1
 CHUNK = 8
 """Starts whose ensembles are rolled out together."""
 
@@ -133,7 +132,8 @@ def baselines(data: "WeatherData", now: Batch, truth: Mapping[int, Batch]) -> di
         laws: dict[str, tuple[Tensor, Tensor]] = {}
         for name, (maps, modes) in kinds.items():
             spec = Spec(size, context={"past": (maps, *size), "known": (), "minutes": ()})
-            model = LinearForecast(spec, modes=modes, year=2 if data.seasons else 0)
+            hours = data.seasons and data.step_minutes < 24 * 60
+            model = LinearForecast(spec, modes=modes, year=2 if data.seasons else 0, day=int(hours))
             model.fit(last_maps(train, maps), area=data.grid.area, step_minutes=data.step_minutes, lead=lead)
             laws[name] = model({**last_maps(now, maps).cond, "minutes": batch.cond["minutes"]})
             if name == "damped":
@@ -229,13 +229,13 @@ def spectrum_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[st
     """Mean power of maps [n, C, H, W] by wavenumber: of kinetic energy where there is wind, else of each variable.
     Total wavenumbers (spherical harmonics) on the whole globe, zonal ones on a part of it."""
     found: dict[str, Tensor] = {}
-    whole = grid.periodic and float(grid.area.mean()) > 0 and (grid.latitude_deg[-1] - grid.latitude_deg[0]) > 150
-    if whole:
-        truncation = min((2 * len(grid.latitude_deg) - 1) // 3, (len(grid.longitude_deg) - 1) // 3)
-        transform = SphericalTransform(grid.latitude_deg, len(grid.longitude_deg), truncation)
+    try:
+        transform = SphericalTransform.of(grid.latitude_deg, len(grid.longitude_deg)) if grid.periodic else None
+    except ValueError:  # not the whole globe
+        transform = None
     for suffix, u, v, _ in flows(variables):
-        if whole:
-            degrees = torch.arange(truncation + 1, dtype=torch.float64)
+        if transform:
+            degrees = torch.arange(transform.truncation + 1, dtype=torch.float64)
             turn = (degrees * (degrees + 1)).clamp(min=1) / EARTH_RADIUS**2
             parts = transform.vorticity_divergence(x[:, u].double(), x[:, v].double())
             found[f"kinetic_energy{suffix}"] = sum(transform.spectrum(part).mean(0) for part in parts) / turn / 2
@@ -243,7 +243,7 @@ def spectrum_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[st
             found[f"kinetic_energy{suffix}"] = physics.kinetic_energy_spectrum(x[:, u], x[:, v], grid).mean(0)
     for c, variable in enumerate(variables):
         if variable.name not in "uv":
-            if whole:
+            if transform:
                 found[variable.key] = transform.spectrum(transform.analysis(x[:, c].double())).mean(0)
             else:
                 found[variable.key] = 2 * physics.kinetic_energy_spectrum(

@@ -59,8 +59,8 @@ def arrows(ax: Any, u: np.ndarray, v: np.ndarray, grid: Grid) -> None:
 
 
 def of_forecast(file: Path, folder: Path) -> list[Path]:
-    """forecast.png (mean and spread over time), members.png (a contour of each member, and the plume at the middle of
-    the map) and forecast.gif, from a NetCDF file of `output.ForecastFile`. Only one variable is read."""
+    """forecast.png (mean and spread over time), members.png (a contour of each member, and the plume where they differ
+    most) and forecast.gif, from a NetCDF file of `output.ForecastFile`. Only one variable is read."""
     from netCDF4 import Dataset
 
     with Dataset(file) as opened:
@@ -102,7 +102,7 @@ def mean_and_spread(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, 
 
 
 def members(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Path) -> Path:
-    """One contour of every member at the first and last time, and all members at the middle of the map over time."""
+    """One contour of every member at the first and last time, and all members where they differ most in the end."""
     picture = figure(11, 6)
     grid = picture.add_gridspec(2, 2)
     level = float(np.median(x))
@@ -116,12 +116,12 @@ def members(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Pa
             ax.contour(*where, mean, levels=[level], colors="black", linewidths=1.2)
         ax.set_title(f"{level:.5g} of each member, +{hours[i]:g} h", fontsize=9)
     ax = picture.add_subplot(grid[1, :])
-    row, column = x.shape[2] // 2, x.shape[3] // 2
+    row, column = np.unravel_index(x[:, -1].std(0).argmax(), x.shape[2:])
     ax.plot(hours, x[:, :, row, column].T, color="tab:blue", linewidth=0.7, marker="." if len(hours) == 1 else None)
     ax.plot(hours, x[:, :, row, column].mean(0), color="black", linewidth=1.5)
     ax.set_xlabel("hours since the first map")
     ax.set_ylabel(label)
-    ax.set_title(f"at {where[1][row]:g} N, {where[0][column]:g} E", fontsize=9)
+    ax.set_title(f"where they come to differ most: {where[1][row]:.1f} N, {where[0][column]:.1f} E", fontsize=9)
     return save(picture, path)
 
 

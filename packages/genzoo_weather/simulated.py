@@ -31,7 +31,7 @@ def simulated_fields(
     every_hours: float = 12,
     seed: int = 0,
 ) -> Fields:
-    """The maps of `shallow_water.simulate`, one trajectory after another; between two of them time jumps back."""
+    """The maps of `shallow_water.simulate`, one trajectory after another, as members."""
     from genzoo.download import cache_folder
     from genzoo_weather.shallow_water import simulate
 
@@ -53,6 +53,5 @@ def simulated_fields(
         latitude, longitude = kept["latitude"].astype(float), kept["longitude"].astype(float)
     times = np.arange(maps.shape[1]) * round(every_hours * 60)
     flat = maps.flatten(0, 1)
-    return Fields(
-        CHANNELS, latitude, longitude, np.tile(times, len(maps)).astype(np.int64), lambda i: flat[torch.from_numpy(i)]
-    )
+    minutes, member = np.tile(times, len(maps)).astype(np.int64), np.repeat(np.arange(len(maps)), len(times))
+    return Fields(CHANNELS, latitude, longitude, minutes, member, lambda i: flat[torch.from_numpy(i)])

@@ -133,6 +133,11 @@ class SphericalTransform(nn.Module):
         for name, table in tables.items():
             self.register_buffer(name, table.contiguous(), persistent=False)
 
+    @classmethod
+    def of(cls, latitude_deg: Tensor, longitudes: int) -> "SphericalTransform":
+        """With the largest truncation at which products of two fields are free of aliasing."""
+        return cls(latitude_deg, longitudes, min(2 * len(latitude_deg) - 1, longitudes - 1) // 3)
+
     def analysis(self, f: Tensor) -> Tensor:
         """Coefficients of a field: real [..., H, W] -> complex [..., N, M], 0 where n < m."""
         return self.coefficients(self.analysis_modes(self._flat(f)), f.shape[:-2])

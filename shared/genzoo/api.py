@@ -309,7 +309,7 @@ def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
     merged = OmegaConf.create(dict(begun))
     for key, value in assignments(overrides):
-        if isinstance(begun.get(key), dict) or key in ("resume", "out", "preset"):
+        if isinstance(begun.get(key), dict) or key in ("resume", "out", "preset", "constraints"):
             continue  # a group's choice: the run has its own already
         if key.startswith(("data.", "model.", "objective.", "trainer.seed")) and value != OmegaConf.select(merged, key):
             raise UserError(f"{key}={value} cannot change in a resumed run: start a new one, with init={begun['out']}")

@@ -90,8 +90,7 @@ class Flow(GenerativeModel):
         error = (velocity - (x_1 - x_0)).square()
         weight = getattr(self.base, "weight", None)
         value = (error if weight is None else error * weight).flatten(1).mean(dim=1)
-        x_hat = mean + std * (x_t + (1 - t_full) * velocity)
-        return Loss(value, x_hat=self.project(x_hat, batch.cond) if self.project else x_hat)
+        return Loss(value, x_hat=mean + std * (x_t + (1 - t_full) * velocity))
 
     def _base(self, cond: Mapping[str, Tensor], rows: int) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
         """Mean and standard deviation of the noise, and what the network is told of them."""
