@@ -1,10 +1,12 @@
-"""Forecasts as NetCDF files after the CF conventions, which grow by a time at once, in bounded memory.
+"""Forecasts as NetCDF files after the CF conventions, which grow by a time at once.
 
 Legend: n members, C channels, H latitudes, W longitudes.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,12 +18,28 @@ from genzoo_weather.variables import Variable
 MISSING = "netCDF4 is not installed, and weather files need it: pip install 'genzoo[weather]'"
 
 
+def locked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """HDF5 is not safe among threads, and xarray may be reading in the one that makes batches: xarray's lock is held."""
+
+    @functools.wraps(method)
+    def alone(*args: Any, **options: Any) -> Any:
+        try:
+            from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+        except ModuleNotFoundError as error:
+            raise UserError(MISSING) from error
+        with NETCDF4_PYTHON_LOCK:
+            return method(*args, **options)
+
+    return alone
+
+
 class ForecastFile:
     """A NetCDF-4 file with the axes member, time (level) latitude, longitude (CF-1.11), open for writing.
 
     It is on the disk, readable, after each map that is appended. path: is written anew.
     """
 
+    @locked
     def __init__(self, path: Path, variables: Sequence[Variable], grid: Grid, members: int) -> None:
         try:
             from netCDF4 import Dataset
@@ -77,6 +95,7 @@ class ForecastFile:
         if len(values):
             made[:] = values
 
+    @locked
     def append(self, x: Tensor, minutes: int) -> None:
         """The members' maps of one time, minutes since 2000, [n, C, H, W] in SI units."""
         i, self.times = self.times, self.times + 1
@@ -88,6 +107,7 @@ class ForecastFile:
                 self.file[variable.key][:, i] = x[:, c].numpy()
         self.file.sync()
 
+    @locked
     def close(self) -> Path:
         if self.file.isopen():
             self.file.close()

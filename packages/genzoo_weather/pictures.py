@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from genzoo.pictures import figure, save
+from genzoo_weather.output import locked
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import Variable
 
@@ -58,9 +59,9 @@ def arrows(ax: Any, u: np.ndarray, v: np.ndarray, grid: Grid) -> None:
     )  # fmt: skip
 
 
-def of_forecast(file: Path, folder: Path) -> list[Path]:
-    """forecast.png (mean and spread over time), members.png (a contour of each member, and the plume where they differ
-    most) and forecast.gif, from a NetCDF file of `output.ForecastFile`. Only one variable is read."""
+@locked
+def main_variable(file: Path) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], str]:
+    """What maps show of a file: values [members, times, H, W], minutes, longitudes and latitudes, name and unit."""
     from netCDF4 import Dataset
 
     with Dataset(file) as opened:
@@ -76,6 +77,13 @@ def of_forecast(file: Path, folder: Path) -> list[Path]:
             label, x = f"{name}, {unit}", np.asarray(values[:])
         minutes = np.asarray(opened["time"][:])
         where = np.asarray(opened["longitude"][:]), np.asarray(opened["latitude"][:])
+    return x, minutes, where, label
+
+
+def of_forecast(file: Path, folder: Path) -> list[Path]:
+    """forecast.png (mean and spread over time), members.png (a contour of each member, and the plume where they differ
+    most) and forecast.gif, from a NetCDF file of `output.ForecastFile`. Only one variable is read."""
+    x, minutes, where, label = main_variable(file)
     hours = (minutes - minutes[0]) / 60
     return [
         mean_and_spread(x, hours, where, label, folder / "forecast.png"),
