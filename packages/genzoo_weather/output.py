@@ -19,7 +19,7 @@ MISSING = "netCDF4 is not installed, and weather files need it: pip install 'gen
 
 
 def locked(method: Callable[..., Any]) -> Callable[..., Any]:
-    """HDF5 is not safe among threads, and xarray may be reading in the one that makes batches: xarray's lock is held."""
+    """Holds xarray's lock: HDF5 is not safe among threads, and xarray may be reading in the one of the batches."""
 
     @functools.wraps(method)
     def alone(*args: Any, **options: Any) -> Any:
