@@ -63,7 +63,7 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsys):
         run = Path(*place.parts[:2])
         shutil.copytree(smoke_run_of(run.name.partition("_")[0]), run, symlinks=True)
         if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
+            cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
             shutil.copy("made/forecast.nc", "now.nc")
     cli.main([w.replace("{", "").replace("}", "") for w in words[1:]])
     assert capsys.readouterr().out
