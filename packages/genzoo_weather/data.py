@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
-from genzoo.errors import UserError, user_errors
+from genzoo.errors import UserError
 from genzoo_weather.fields import Fields, open_fields, to_minutes
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import Variable
@@ -121,13 +121,9 @@ class WeatherData(Data):
 
     def _open(self, path: str) -> Fields:
         if path == "simulated":
-            from genzoo.api import keywords
-            from genzoo.config import check_options
             from genzoo_weather.simulated import simulated_fields
 
-            check_options(self.simulation, keywords(simulated_fields), "data.simulation")
-            with user_errors("data.simulation: "):
-                return simulated_fields(**self.simulation)
+            return simulated_fields(self.simulation)
         like = self.variables if self.fitted is not None else None
         return open_fields(path, missing=self.missing, like=like, **self.choice)
 

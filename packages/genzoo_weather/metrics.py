@@ -15,7 +15,7 @@ from genzoo.contract import Batch, Spec
 from genzoo.metrics.ensemble import fair_crps, gaussian_crps, rank_counts, spread
 from genzoo_weather import physics
 from genzoo_weather.constants import EARTH_RADIUS, GRAVITY
-from genzoo_weather.linear import LinearForecast
+from genzoo_weather.linear import SAMPLE, LinearForecast
 from genzoo_weather.physics import Grid
 from genzoo_weather.transform import SphericalTransform
 from genzoo_weather.variables import Variable
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 CHUNK = 8
 """Starts whose ensembles are rolled out together."""
-
-FITTED = 6000
-"""Training examples that the baselines are fitted to, at most."""
 
 BAND = (30.0, 75.0)
 """Degrees of latitude, on both hemispheres, between which balance is measured."""
@@ -128,7 +125,7 @@ def baselines(data: "WeatherData", now: Batch, truth: Mapping[int, Batch]) -> di
     scores: dict[str, Any] = {}
     scale = data.decode(torch.ones(size).double()) - data.decode(torch.zeros(size).double())
     for lead, batch in truth.items():
-        train = data.examples("train", most=FITTED, lead=lead)
+        train = data.examples("train", most=SAMPLE, lead=lead)
         laws: dict[str, tuple[Tensor, Tensor]] = {}
         for name, (maps, modes) in kinds.items():
             spec = Spec(size, context={"past": (maps, *size), "known": (), "minutes": ()})
@@ -178,9 +175,10 @@ def potential(x: Tensor, variables: Sequence[Variable], place: int) -> Tensor:
 
 def band(grid: Grid) -> Tensor | None:
     """The rows where balance is measured, None where the map has none of them."""
-    far = grid.latitude_deg.abs()
-    rows = (far >= BAND[0]) & (far <= BAND[1])
-    return rows if rows.any() else None
+    try:
+        return grid.rows(*BAND, both=True)
+    except ValueError:
+        return None
 
 
 def physics_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[str, float]:
@@ -225,14 +223,12 @@ def mass_drift(made: Tensor, origin: Tensor, variables: Sequence[Variable], grid
     return float(((after - before) / before).abs().max())
 
 
-def spectrum_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[str, Tensor]:
+def spectrum_of(
+    x: Tensor, variables: Sequence[Variable], grid: Grid, transform: SphericalTransform | None
+) -> dict[str, Tensor]:
     """Mean power of maps [n, C, H, W] by wavenumber: of kinetic energy where there is wind, else of each variable.
-    Total wavenumbers (spherical harmonics) on the whole globe, zonal ones on a part of it."""
+    Total wavenumbers (spherical harmonics) with a transform, zonal ones without."""
     found: dict[str, Tensor] = {}
-    try:
-        transform = SphericalTransform.of(grid.latitude_deg, len(grid.longitude_deg)) if grid.periodic else None
-    except ValueError:  # not the whole globe
-        transform = None
     for suffix, u, v, _ in flows(variables):
         if transform:
             degrees = torch.arange(transform.truncation + 1, dtype=torch.float64)
@@ -254,8 +250,12 @@ def spectrum_of(x: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[st
 
 def spectra(made: Tensor, truth: Tensor, variables: Sequence[Variable], grid: Grid) -> dict[str, Any]:
     """By variable: power of the samples over that of real maps at each wavenumber from 1, and how far from 1 it is at
-    most over the first two thirds of the wavenumbers."""
-    ours, real = (spectrum_of(x, variables, grid) for x in (made, truth))
+    most over the first two thirds of the wavenumbers: total ones on the whole globe, zonal ones on a part of it."""
+    try:
+        transform = SphericalTransform.of(grid.latitude_deg, len(grid.longitude_deg)) if grid.periodic else None
+    except ValueError:  # not the whole globe
+        transform = None
+    ours, real = (spectrum_of(x, variables, grid, transform) for x in (made, truth))
     found: dict[str, Any] = {}
     for name in real:
         ratio = (ours[name][1:] / real[name][1:].clamp(min=1e-30)).tolist()

@@ -1,13 +1,17 @@
 """The embedded data: a shallow-water atmosphere, simulated once and kept in the user's cache folder."""
 
+import inspect
 import json
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
 from genzoo.draws import seed_of
+from genzoo.errors import user_errors
 from genzoo_weather.fields import Fields
 from genzoo_weather.variables import Variable
 
@@ -21,27 +25,22 @@ CHANNELS = [
 ]
 
 
-def simulated_fields(
-    *,
-    latitudes: int = 32,
-    truncation: int = 21,
-    trajectories: int = 16,
-    days: float = 200,
-    spin_up_days: float = 40,
-    every_hours: float = 12,
-    seed: int = 0,
-) -> Fields:
-    """The maps of `shallow_water.simulate`, one trajectory after another, as members."""
+def simulated_fields(options: Mapping[str, Any]) -> Fields:
+    """The maps of `shallow_water.simulate` with these options, one trajectory after another, as members. UserError for
+    options that it has not, or cannot do."""
+    from genzoo.config import check_options
     from genzoo.download import cache_folder
     from genzoo_weather.shallow_water import simulate
 
-    told = {"latitudes": latitudes, "truncation": truncation, "trajectories": trajectories, "days": days}
-    told |= {"spin_up_days": spin_up_days, "every_hours": every_hours, "seed": seed}
+    known = {name: p for name, p in inspect.signature(simulate).parameters.items() if name != "progress"}
+    check_options(options, {name: p.annotation for name, p in known.items()}, "data.simulation")
+    told = {name: p.default for name, p in known.items()} | dict(options)
     name = f"shallow_water_{VERSION}_{seed_of(json.dumps(told)):016x}"
     file = cache_folder() / f"{name}.npz"
     if not file.is_file():
-        print(f"simulating {trajectories} x {days:g} days of weather, kept in {file}", file=sys.stderr)
-        made = simulate(**told)
+        print(f"simulating {told['trajectories']} x {told['days']:g} days of weather, kept in {file}", file=sys.stderr)
+        with user_errors("data.simulation: "):
+            made = simulate(**told)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{os.getpid()}-{file.name}")
         np.savez(
@@ -51,7 +50,7 @@ def simulated_fields(
     with np.load(file) as kept:
         maps = torch.from_numpy(kept["maps"])
         latitude, longitude = kept["latitude"].astype(float), kept["longitude"].astype(float)
-    times = np.arange(maps.shape[1]) * round(every_hours * 60)
+    times = np.arange(maps.shape[1]) * round(told["every_hours"] * 60)
     flat = maps.flatten(0, 1)
     minutes, member = np.tile(times, len(maps)).astype(np.int64), np.repeat(np.arange(len(maps)), len(times))
     return Fields(CHANNELS, latitude, longitude, minutes, member, lambda i: flat[torch.from_numpy(i)])

@@ -1,6 +1,7 @@
 """Weather maps as examples: windows without gaps, splits that share nothing, pure batches, forecasts from a file, and
 a state that travels."""
 
+import functools
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -627,6 +628,7 @@ def simulated(tmp_path, monkeypatch) -> list[dict]:
     """The cache in tmp_path, and in place of the simulator some numbers; returns what it was asked for."""
     asked = []
 
+    @functools.wraps(shallow_water.simulate)
     def simulate(**options):
         asked.append(options)
         b, k, h = options["trajectories"], int(options["days"] * 24 // options["every_hours"]), options["latitudes"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from genzoo_weather import metrics, physics
 from genzoo_weather.data import WeatherData
 from genzoo_weather.physics import EARTH_RADIUS, GRAVITY, OMEGA, R_DRY, Grid
-from genzoo_weather.transform import gaussian_latitudes
+from genzoo_weather.transform import SphericalTransform, gaussian_latitudes
 from genzoo_weather.variables import Variable
 
 MEMORY, STD, MEAN = 0.8, 500.0, 1.01e5
@@ -280,7 +280,8 @@ def test_spectrum_finds_the_wavenumber():
     grid = globe()
     y, x = torch.meshgrid(grid.latitude, grid.longitude, indexing="ij")
     wave = y.cos() ** 3 * (9 * y.sin() ** 2 - 1) * (3 * x + 0.4).cos()
-    found = metrics.spectrum_of(torch.stack((30 * y.cos(), 0 * y, wave))[None], SHALLOW, grid)
+    transform = SphericalTransform.of(grid.latitude_deg, len(grid.longitude_deg))
+    found = metrics.spectrum_of(torch.stack((30 * y.cos(), 0 * y, wave))[None], SHALLOW, grid, transform)
     variance = float(grid.mean(wave.square()))
     assert found["h"].argmax() == 5
     assert found["h"][5].item() == pytest.approx(variance, rel=0.01)
