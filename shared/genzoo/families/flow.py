@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
-from genzoo.families.solvers import SOLVERS
+from genzoo.families.solvers import Solver, solve
 
 LEAST_REST = 1e-3
 """Of the time left, for a projected velocity: heun asks for one at the very end."""
@@ -106,7 +106,7 @@ class Flow(GenerativeModel):
         generator: torch.Generator,
         *,
         steps: int = 20,
-        solver: Literal["euler", "midpoint", "heun"] = "midpoint",
+        solver: Solver = "midpoint",
         guidance: float = 1.0,
         temperature: float = 1.0,
         noise: Tensor | None = None,
@@ -124,17 +124,13 @@ class Flow(GenerativeModel):
             raise ValueError(f"steps must be at least 1, not {steps}")
         if temperature < 0:
             raise ValueError(f"temperature must not be negative, not {temperature:g}")
-        if solver not in SOLVERS:
-            raise ValueError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
         device, shape = generator.device, (n, *self.spec.shape)
         if noise is not None and noise.shape != shape:
             raise ValueError(f"noise must have the shape {shape}, not {tuple(noise.shape)}")
         x = temperature * torch.randn(shape, device=device, generator=generator) if noise is None else noise
-        none = torch.full((n,), self.spec.classes, device=device)
-        if self.spec.classes:
-            cond = {"label": none, **cond}
         mean, std, known = self._base(cond, n)
         cond, projection = {**cond, **known}, self.project if project else None
+        plain_velocity = self._field(cond, guidance)
 
         def velocity(x: Tensor, t: float) -> Tensor:
             v = plain_velocity(x, t)
@@ -144,17 +140,34 @@ class Flow(GenerativeModel):
             x_hat = projection(mean + std * (x + rest * v), cond)
             return ((x_hat - mean) / std - x) / rest
 
-        def plain_velocity(x: Tensor, t: float) -> Tensor:
-            t_n = torch.full((n,), t, device=device, dtype=x.dtype)
-            if guidance == 1.0 or not self.spec.classes:
+        x = mean + std * solve(solver, velocity, x, [i / steps for i in range(steps + 1)])
+        return projection(x, cond) if projection else x
+
+    def noise_of(self, x: Tensor, cond: Mapping[str, Tensor], *, steps: int = 20, solver: Solver = "midpoint") -> Tensor:
+        """The noise [n, *shape] whose path ends in x [n, *shape]: the same equation, solved from t = 1 to 0. Between the
+        noises of two examples lie the noises of what is between them (Song et al. 2021, sec. 4.3)."""
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, not {steps}")
+        mean, std, known = self._base(cond, len(x))
+        field = self._field({**cond, **known}, 1.0)
+        return solve(solver, field, (x - mean) / std, [1 - i / steps for i in range(steps + 1)])
+
+    def _field(self, cond: Mapping[str, Tensor], guidance: float) -> Callable[[Tensor, float], Tensor]:
+        """The velocity at (x [n, *shape], t), with guidance where there are labels."""
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            t_n = torch.full((len(x),), t, device=x.device, dtype=x.dtype)
+            if not self.spec.classes:
                 return self.net(x, t_n, dict(cond))
-            twice = {name: torch.cat((value, none if name == "label" else value)) for name, value in cond.items()}
+            none = torch.full((len(x),), self.spec.classes, device=x.device)
+            told = {"label": none, **cond}
+            if guidance == 1.0:
+                return self.net(x, t_n, told)
+            twice = {name: torch.cat((value, none if name == "label" else value)) for name, value in told.items()}
             labelled, unlabelled = self.net(torch.cat((x, x)), torch.cat((t_n, t_n)), twice).chunk(2)
             return unlabelled + guidance * (labelled - unlabelled)
 
-        x = mean + std * SOLVERS[solver](velocity, x, [i / steps for i in range(steps + 1)])
-        return projection(x, cond) if projection else x
-
+        return velocity
 
 def match(noise: Tensor, data: Tensor) -> Tensor:
     """The order of `noise` [B, ...] that brings it nearest to `data` [B, ...] row by row: int64 [B].

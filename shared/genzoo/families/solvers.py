@@ -5,6 +5,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
@@ -35,8 +36,17 @@ def heun(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
     return x
 
 
+
 SOLVERS: dict[str, Callable[[Velocity, Tensor, list[float]], Tensor]] = {
     "euler": euler,
     "midpoint": midpoint,
     "heun": heun,
 }
+Solver = Literal["euler", "midpoint", "heun"]
+
+
+def solve(solver: Solver, velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
+    """By the solver of that name; ValueError where there is none."""
+    if solver not in SOLVERS:
+        raise ValueError(f"solver is one of {', '.join(SOLVERS)}, not {solver!r}")
+    return SOLVERS[solver](velocity, x, times)

@@ -13,8 +13,20 @@ def nearest_neighbour_accuracy(first: Tensor, second: Tensor) -> float:
     if len(first) != len(second):
         raise ValueError(f"the sets must be of equal size, not {len(first)} and {len(second)}")
     both = torch.cat((first, second)).flatten(1).double()
-    distance = torch.cdist(both, both).fill_diagonal_(torch.inf)
-    label = torch.arange(len(both), device=both.device) < len(first)
+    distance, n = torch.cdist(both, both), len(first)
+    return nearest_neighbour_accuracy_of(distance[:n, :n], distance[:n, n:], distance[n:, n:])
+
+
+def nearest_neighbour_accuracy_of(aa: Tensor, ab: Tensor, bb: Tensor) -> float:
+    """The same from distances of any kind, all [n, n]: within the first set, from the first (rows) to the second, and
+    within the second. Of equal distances that of the first set counts. ValueError for other shapes."""
+    n = len(aa)
+    if not aa.shape == ab.shape == bb.shape == (n, n) or not n:
+        raise ValueError(
+            f"distances of two sets of n are [n, n] thrice, not {list(aa.shape)}, {list(ab.shape)}, {list(bb.shape)}"
+        )
+    distance = torch.cat((torch.cat((aa, ab), dim=1), torch.cat((ab.T, bb), dim=1))).fill_diagonal_(torch.inf)
+    label = torch.arange(2 * n, device=distance.device) < n
     return (label[distance.argmin(dim=1)] == label).double().mean().item()
 
 

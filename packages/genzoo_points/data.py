@@ -1,0 +1,360 @@
+"""Shapes as sets of points: the embedded ones, or those of a user's files.
+
+Legend: S shapes, B batch, n samples, N points of an example, P points of a part of one, F channels (x, y, z and, where
+asked, the unit normal).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Data, Spec
+from genzoo.draws import items_in_epochs, numpy_generator
+from genzoo.errors import UserError
+from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
+from genzoo_points.partial import random_part, resampled
+
+AXES = "xyz"
+
+NOVELTY = 1000
+"""Training shapes that samples are compared with, at most."""
+
+
+class PointsData(Data):
+    """Clouds of N points, drawn anew from each shape at every step.
+
+    path: "shapes" (embedded), "modelnet10", "modelnet40", or a file or a folder (see `files.load_shapes`, also for
+        on_error and max_mb).
+    points: N. dense: points that are kept of a shape where it has so many, from which N are drawn.
+    normals: whether examples have unit normals as further channels.
+    normalise: what is the unit sphere to the model: each "shape", all together ("global"), or "none" where the data
+        fit it already. Samples come back in the data's units; of "shape", in a middling size and place.
+    val_fraction: share of each class that validates, where the files have no official split.
+    val_last: in its place, so many shapes, the last in the order of the files.
+    mirror: axes along which examples are mirrored at random: "x", say, for aeroplanes.
+    partial: share of examples that are told a part of themselves, of which completion is learned; seen: its points P.
+    up: the axis that points up, for pictures.
+    embedded: options of `shapes.embedded_shapes`: shapes (of each class), seed.
+    seed: of the split, the points and the order of examples.
+    """
+
+    unit = "coordinate"
+
+    def __init__(
+        self,
+        *,
+        path: str = "shapes",
+        points: int = 2048,
+        dense: int = 8192,
+        normals: bool = False,
+        normalise: Literal["shape", "global", "none"] = "shape",
+        on_error: Literal["stop", "skip"] = "stop",
+        max_mb: float = 500,
+        val_fraction: float = 0.1,
+        val_last: int | None = None,
+        mirror: str = "",
+        partial: float = 0.0,
+        seen: int = 512,
+        up: Literal["x", "y", "z"] = "z",
+        embedded: dict[str, int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if points < 1 or seen < 1:
+            raise UserError("data.points and data.seen must be at least 1")
+        if normalise not in ("shape", "global", "none"):
+            raise UserError(f"data.normalise is shape, global or none, not {normalise!r}")
+        if not 0 < val_fraction < 1 or not 0 <= partial <= 1:
+            raise UserError("data.val_fraction must lie between 0 and 1, and data.partial from 0 to 1")
+        if not set(mirror) <= set(AXES) or up not in AXES:
+            raise UserError(f"data.mirror is of x, y and z, and data.up is one of them, not {mirror!r} and {up!r}")
+        self.path, self.points, self.dense, self.normals = path, points, max(dense, points), normals
+        self.mode, self.on_error, self.max_mb = normalise, on_error, max_mb
+        self.val_fraction, self.val_last = val_fraction, val_last
+        self.mirror = [AXES.index(axis) for axis in mirror]
+        self.partial, self.seen, self.up, self.seed = partial, seen, up, seed
+        self.embedded = dict(embedded or {})
+        self.fitted: dict[str, Any] | None = None
+        self.wishes: dict[str, Any] = {}
+
+    # ---- what is there
+
+    def prepare(self) -> None:
+        shapes = self._open()
+        self.names = shapes.names
+        kinds = shapes.classes if self.fitted is None else self.fitted["classes"]
+        if unknown := set(shapes.classes) - set(kinds):
+            raise UserError(f"data.path={self.path} has classes the model does not know: {', '.join(sorted(unknown))}")
+        self.labels = np.array([kinds.index(shapes.classes[i]) for i in shapes.labels or []], dtype=np.int64)
+        self.x, centre, scale = normalise(shapes.points, self.mode)
+        if self.fitted is None:
+            self.load_state_dict(
+                {
+                    "points": self.points,
+                    "channels": self.x.shape[2],
+                    "classes": kinds,
+                    "centre": centre.view(-1, 3).median(dim=0).values.tolist(),
+                    "scale": scale.view(-1).median().item(),
+                    "seen": self.seen if self.partial else 0,
+                    "up": self.up,
+                }
+            )
+        elif self.mode != "shape":  # in the model's own units
+            self.x = self.encode(shapes.points)
+        self.rows = self._split(shapes)
+        for split, rows in self.rows.items():
+            if not len(rows):
+                raise UserError(f"data.path={self.path}: of {len(self.x)} shapes none is left for {split}")
+
+    def _open(self) -> Shapes:
+        if self.path == "shapes":
+            from genzoo.api import keywords
+            from genzoo.config import check_options
+            from genzoo_points.shapes import embedded_shapes
+
+            known = {name: kind for name, kind in keywords(embedded_shapes).items() if name in ("shapes", "seed")}
+            check_options(self.embedded, known, "data.embedded")
+            return embedded_shapes(points=self.dense, normals=self.normals, **self.embedded)
+        return load_shapes(
+            self.path,
+            points=self.points,
+            dense=self.dense,
+            normals=self.normals,
+            on_error=self.on_error,
+            seed=self.seed,
+            max_mb=self.max_mb,
+        )
+
+    def _split(self, shapes: Shapes) -> dict[str, np.ndarray]:
+        """Places of the shapes of each split."""
+        everything = np.arange(len(self.x))
+        if self.val_last is not None:
+            val = everything >= len(everything) - self.val_last
+        elif shapes.splits is not None:
+            val = np.array(shapes.splits) == "val"
+        else:
+            val = np.zeros(len(everything), bool)
+            kinds = self.labels if len(self.labels) else np.zeros(len(everything), int)
+            for kind in np.unique(kinds):
+                mine = numpy_generator("split", self.seed, int(kind)).permutation(np.flatnonzero(kinds == kind))
+                val[mine[: max(1, round(len(mine) * self.val_fraction))]] = True
+        return {"train": everything[~val], "val": everything[val]}
+
+    # ---- model space and the data's units
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The data's units [..., F] -> model space."""
+        centre = torch.tensor(self.fitted["centre"]).to(x)
+        return torch.cat(((x[..., :3] - centre) / self.fitted["scale"], x[..., 3:]), dim=-1)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Model space [..., F] -> the data's units; normals of unit length."""
+        centre = torch.tensor(self.fitted["centre"]).to(x)
+        normals = torch.nn.functional.normalize(x[..., 3:], dim=-1)
+        return torch.cat((x[..., :3] * self.fitted["scale"] + centre, normals), dim=-1)
+
+    @property
+    def classes(self) -> list[str]:
+        return self.fitted["classes"]
+
+    @property
+    def spec(self) -> Spec:
+        seen = self.fitted["seen"]
+        return Spec(
+            shape=(self.fitted["points"], self.fitted["channels"]),
+            classes=len(self.classes),
+            context={"partial": (seen, 3), "known": ()} if seen else {},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.fitted
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if "channels" not in state:
+            raise UserError("this checkpoint is not one of points")
+        self.fitted, self.points = dict(state), state["points"]
+        self.normals = state["channels"] > 3
+
+    # ---- examples
+
+    def example(
+        self, place: int, *purpose: int | str, vary: bool = False, part: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """N points of a shape, drawn for a purpose, and a part of them or None. vary: mirrored, and for some a part, as
+        in training; part: certainly a part."""
+        generator = numpy_generator("points", self.seed, *purpose)
+        x = self.x[place]
+        if len(x) > self.points:
+            x = x[torch.from_numpy(generator.choice(len(x), self.points, replace=False))]
+        if vary:
+            signs = torch.ones(3)
+            signs[[axis for axis in self.mirror if generator.random() < 0.5]] = -1.0
+            x = x * signs.repeat(x.shape[1] // 3)
+        if part or (vary and generator.random() < self.partial):
+            return x, torch.from_numpy(random_part(x[:, :3].numpy(), self.fitted["seen"], generator))
+        return x, None
+
+    def _batch(self, places: np.ndarray, found: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
+        cond = self.told([part for _, part in found])
+        if self.classes:
+            cond["label"] = torch.from_numpy(self.labels[places])
+        return Batch(torch.stack([x for x, _ in found]), cond)
+
+    def told(self, parts: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """What the model is told of parts [P, 3], one an example, or None."""
+        if not self.fitted["seen"]:
+            return {}
+        nothing = torch.zeros(self.fitted["seen"], 3)
+        known = torch.tensor([part is not None for part in parts], dtype=torch.float32)
+        return {"partial": torch.stack([nothing if part is None else part for part in parts]), "known": known}
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        mine, rows = self._rows(split), rows if rows is not None else range(size)
+        drawn = range(step * size + rows.start, step * size + rows.stop, rows.step)
+        places = mine[items_in_epochs(drawn, len(mine), self.seed, split)]
+        vary = split == "train"
+        found = [self.example(at, split, step, row, vary=vary) for at, row in zip(places, rows, strict=True)]
+        return self._batch(places, found)
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        mine = self._rows(split)
+        for i in range(0, len(mine), size):
+            places = mine[i : i + size]
+            yield self._batch(places, [self.example(at, split, "sweep", int(at)) for at in places])
+
+    def _rows(self, split: str) -> np.ndarray:
+        if split not in self.rows:
+            raise UserError(f"split is train or val for points, not {split!r}")
+        return self.rows[split]
+
+    def fingerprint(self, split: str) -> str:
+        return sha256(self.x[torch.from_numpy(self._rows(split))].numpy().tobytes()).hexdigest()
+
+    # ---- wishes, files and pictures
+
+    def condition(
+        self,
+        n: int,
+        *,
+        label: str | None = None,
+        partial: str | None = None,
+        between: list[str] | None = None,
+        format: Literal["ply", "glb", "npz"] = "ply",
+        mesh: bool = False,
+        turntable: bool = False,
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """label: a class; without it, each in turn. partial: a file with the seen part of a shape, in the data's units,
+        which samples complete. between: two files with shapes, from one of which samples lead to the other.
+        format: of the files; mesh: closed surfaces in place of points; turntable: a turning picture of each sample."""
+        if format not in ("ply", "glb", "npz"):
+            raise UserError(f"format is ply, glb or npz, not {format!r}")
+        if mesh and format == "npz":
+            raise UserError("a mesh is written as ply or glb: choose format=glb")
+        if label is not None and label not in self.classes:
+            known = ", ".join(self.classes) or "none, it was trained without"
+            raise UserError(f"label={label}: the classes of this model are {known}")
+        labels = torch.arange(n) % max(1, len(self.classes))
+        if label is not None:
+            labels = torch.full((n,), self.classes.index(label))
+        part = None
+        if partial is not None:
+            if not self.fitted["seen"]:
+                raise UserError("partial: this model was trained without parts: train one with data.partial=0.3")
+            part = self._read("partial", partial, None)[:, :3].numpy()
+            part = torch.from_numpy(resampled(part, self.fitted["seen"], numpy_generator("part", self.seed)))
+        cond = self.told([part] * n)
+        if self.classes:
+            cond["label"] = labels
+        more = {}
+        if between is not None:
+            if len(between) != 2:
+                raise UserError(f"between is two files, as in between=[a.ply,b.ply], not {len(between)}")
+            more["between"] = torch.stack([self._read("between", file, self.points) for file in between])
+        titles = [self.classes[i] for i in labels.tolist()] if self.classes else None
+        self.wishes = {"format": format, "mesh": mesh, "turntable": turntable, "titles": titles}
+        return cond, more
+
+    def _read(self, key: str, file: str, points: int | None) -> Tensor:
+        """One shape from a file, in model space."""
+        try:
+            return self.encode(read_cloud(Path(file).expanduser(), points=points, normals=self.normals, seed=self.seed))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        from genzoo_points.output import write_cloud, write_mesh
+
+        points, wishes = self.decode(x).numpy(), {"format": "ply", "mesh": False, **self.wishes}
+        kind, up = wishes["format"], self.fitted["up"]
+        file = path.with_name(f"{path.name}.{kind}")
+        if not wishes["mesh"]:
+            return write_cloud(points, file, kind=kind, up=up)
+        from genzoo_points.surface import surface
+
+        return write_mesh(surface(points[:, :3]), file, kind, up=up)
+
+    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+        from genzoo_points.pictures import turntable
+
+        files = super().write_all(samples, folder)
+        if self.wishes.get("turntable"):
+            for i, x in enumerate(samples):
+                files.append(turntable(x[:, :3].numpy(), folder / f"{i:03d}.gif", up=self.fitted["up"]))
+        return files
+
+    def preview(self, samples: Tensor, path: Path) -> Path:
+        from genzoo_points.pictures import contact_sheet
+
+        titles = self.wishes.get("titles")
+        titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
+        return contact_sheet(samples[..., :3].numpy(), path.with_suffix(".png"), titles=titles, up=self.fitted["up"])
+
+    # ---- scores
+
+    def reference(self, n: int, split: str) -> Tensor:
+        """At most n shapes of a split [n, N, 3]: of labelled data each class in turn, as samples are drawn."""
+        mine = self._rows(split)
+        if self.classes:
+            kinds = self.labels[mine]
+            turn = np.concatenate([np.arange(np.count_nonzero(kinds == kind)) for kind in np.unique(kinds)])
+            by_kind = np.concatenate([np.flatnonzero(kinds == kind) for kind in np.unique(kinds)])
+            mine = mine[by_kind[np.lexsort((kinds[by_kind], turn))]]
+        places = mine[:n]
+        return torch.stack([self.example(at, split, "sweep", int(at))[0][:, :3] for at in places])
+
+    def metrics(
+        self, samples: Tensor, split: str, *, cd_shapes: int = 200, emd_points: int = 512, emd_shapes: int = 100
+    ) -> dict[str, Any]:
+        """1-NNA, coverage, MMD and JSD beside shapes of the split, and how near to the training shapes samples are."""
+        from genzoo_points import metrics
+
+        reference = self.reference(len(samples), split)
+        samples = samples[: len(reference), :, :3]
+        scores = metrics.score_sets(
+            samples, reference, cd_shapes=cd_shapes, emd_points=emd_points, emd_shapes=emd_shapes
+        )
+        train = self.reference(NOVELTY, "train")
+        return scores | {"novelty": metrics.novelty(samples[:cd_shapes], train, reference[:cd_shapes])}
+
+    def conditional_metrics(
+        self,
+        sample: Callable[[dict[str, Tensor], int], Tensor],
+        split: str,
+        *,
+        completions: int = 16,
+        a_class: int = 8,
+    ) -> dict[str, Any]:
+        """Of models that learned it: completions of parts of so many shapes of the split, and whether a classifier sees
+        the label in so many samples of each class."""
+        from genzoo_points import metrics
+
+        scores: dict[str, Any] = {}
+        if completions and self.fitted["seen"]:
+            scores["completion"] = metrics.completion(self, sample, split, completions)
+        if a_class and self.classes:
+            scores["agreement"] = metrics.agreement(self, sample, split, a_class)
+        return scores

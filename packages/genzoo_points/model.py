@@ -1,0 +1,148 @@
+"""A shape as cells and points: one flow draws the cells, another the points within each.
+
+Legend: B clouds, N points, C cells, K points of a cell, F channels (x, y, z and what follows), R the nine numbers of a
+cell, D width of what is known of a cell.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.families import Flow
+from genzoo.families.solvers import Solver
+from genzoo_points.cells import SUMMARY, from_cells, split, summary, to_cells
+
+FITTED = 1024
+"""Training shapes that the law of the cells is fitted to, at most."""
+
+
+class CellLaw(nn.Module):
+    """Where the flow of the cells starts: each cell's mean and spread as they are on average over the training shapes,
+    with the standard deviation that they have there. Fitted by `initialise`."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.register_buffer("mean_cr", torch.zeros(spec.shape))
+        self.register_buffer("std_cr", torch.ones(spec.shape))
+
+    @torch.no_grad()
+    def initialise(self, data: Data) -> None:
+        cells, found = len(self.mean_cr), []
+        for batch in data.sweep("train", 64):
+            found.append(summary(split(batch.x[..., :3], cells)))
+            if 64 * len(found) >= FITTED:
+                break
+        law = torch.cat(found)
+        self.mean_cr.copy_(law.mean(0))
+        self.std_cr.copy_(law.std(0).clamp(min=1e-3))
+
+    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.mean_cr, self.std_cr
+
+
+class CellFlow(GenerativeModel):
+    """Rectified flow on sets of points, in two steps. A cloud is cut into C cells of equally many points by a balanced
+    k-d tree (`cells.split`), which gives the set an order; a cell is a Gaussian, its mean and its spread. The first
+    flow draws all cells together, C tokens whatever the number of points. The second draws the points of a cell, in
+    the cell's own units, independently of each other given all the cells: as many as are wanted.
+
+    spec: x [N, F], the first three channels being x, y, z; `classes`; in `context`, "partial" [P, 3] and "known" [] for
+        the completion of a part.
+    cells: C, a power of two that divides N.
+    outline: makes the flow of the cells, from the spec [C, R].
+    reader: makes the network that tells from the cells [B, C, R] what the points of each are like, [B, C, D].
+    detail: makes the flow of the points of a cell, from the spec [K, F] with the context "cell" [D].
+    shown: cells of a shape whose points a training step looks at, drawn anew each time.
+    """
+
+    pathwise = True
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        cells: int = 64,
+        outline: Callable[[Spec], Flow],
+        reader: Callable[[Spec], nn.Module],
+        detail: Callable[[Spec], Flow],
+        shown: int = 16,
+    ) -> None:
+        super().__init__()
+        n, channels = spec.shape
+        if cells < 1 or cells & (cells - 1) or n % cells:
+            raise ValueError(f"model.cells={cells} must be a power of two that divides data.points={n}")
+        self.spec, self.cells, self.shown = spec, cells, min(shown, cells)
+        self.outline = outline(Spec((cells, SUMMARY), classes=spec.classes, context=spec.context))
+        self.reader = reader(Spec((cells, SUMMARY)))
+        self.detail = detail(Spec((n // cells, channels), context={"cell": (self.reader.dim,)}))
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """The two flows' losses, added; the second on the true cells."""
+        points = split(batch.x, self.cells)
+        cells = summary(points[..., :3])
+        outline = self.outline.loss(Batch(cells, batch.cond), generator)
+        known = self.reader(self._scaled(cells))
+        some = torch.randperm(self.cells, device=cells.device, generator=generator)[: self.shown]
+        u = to_cells(points[:, some], cells[:, some])
+        detail = self.detail.loss(Batch(u.flatten(0, 1), {"cell": known[:, some].flatten(0, 1)}), generator)
+        of_points = detail.value.view(len(batch), -1).mean(1)
+        logs = {"cells": outline.value.detach().mean(), "points": of_points.detach().mean()}
+        return Loss(outline.value + of_points, logs=logs)
+
+    def _scaled(self, cells: Tensor) -> Tensor:
+        law = self.outline.base
+        return (cells - law.mean_cr) / law.std_cr
+
+    def sample(
+        self,
+        n: int,
+        cond: Mapping[str, Tensor],
+        generator: torch.Generator,
+        *,
+        steps: int = 10,
+        solver: Solver = "midpoint",
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+        points: int | None = None,
+        between: Tensor | None = None,
+    ) -> Tensor:
+        """[n, N, F], or as many points as `points` says.
+
+        steps, solver: of both flows. guidance, temperature: of the flow of the cells, as in `Flow.sample`.
+        between: two clouds [2, N, F]: the samples lead from the first to the second, through the noises between theirs
+            (`Flow.noise_of`), and their points keep their places in their cells.
+        """
+        if points is not None and points < 1:
+            raise ValueError(f"points must be at least 1, not {points}")
+        wanted, noise = points or self.spec.shape[0], None
+        if between is not None:
+            noise = self._between(between.to(generator.device), n, cond, steps=steps, solver=solver)
+        cells = self.outline.sample(
+            n, cond, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature, noise=noise
+        )
+        known = {"cell": self.reader(self._scaled(cells)).flatten(0, 1)}
+        rounds = []
+        for _ in range(-(-wanted // self.spec.shape[0])):
+            size = (1 if between is not None else n, self.cells, *self.detail.spec.shape)
+            first = torch.randn(size, device=generator.device, generator=generator).expand(n, *size[1:])
+            u = self.detail.sample(
+                n * self.cells, known, generator, steps=steps, solver=solver, noise=first.flatten(0, 1)
+            )
+            rounds.append(u.unflatten(0, (n, -1)))
+        x = from_cells(torch.cat(rounds, dim=2), cells).flatten(1, 2)
+        if wanted < x.shape[1]:
+            x = x[:, torch.randperm(x.shape[1], device=x.device, generator=generator)[:wanted]]
+        return x
+
+    def _between(self, ends: Tensor, n: int, cond: Mapping[str, Tensor], *, steps: int, solver: Solver) -> Tensor:
+        """The noises of n shapes on the way between two clouds [2, N, F], along a great circle (Shoemake 1985)."""
+        if len(ends) != 2:
+            raise ValueError(f"samples lie between two shapes, not {len(ends)}")
+        told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in cond.items()}
+        cells = summary(split(ends[..., :3], self.cells))
+        first, last = self.outline.noise_of(cells, told, steps=2 * steps, solver=solver)
+        angle = torch.arccos(torch.nn.functional.cosine_similarity(first.flatten(), last.flatten(), dim=0))
+        way = torch.linspace(0, 1, n, device=ends.device).view(-1, 1, 1)
+        return (((1 - way) * angle).sin() * first + (way * angle).sin() * last) / angle.sin().clamp(min=1e-6)
