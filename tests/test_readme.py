@@ -65,5 +65,9 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsys):
         if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
             cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
             shutil.copy("made/forecast.nc", "now.nc")
+        if any(word.startswith(("partial=", "between=")) for word in overrides):  # the user's shapes: the run's own
+            cli.main(["sample", preset, f"checkpoint={run}", "n=3", "out=made"])
+            for file, name in zip(sorted(Path("made").glob("*.ply")), ("scan.ply", "a.ply", "b.ply"), strict=True):
+                shutil.copy(file, name)
     cli.main([w.replace("{", "").replace("}", "") for w in words[1:]])
     assert capsys.readouterr().out

@@ -35,9 +35,9 @@ def summary(x_bck3: Tensor) -> Tensor:
     `THICKNESS` added. The spread is as smooth and as large as the cell; a flat cell has no small logarithms."""
     mean = x_bck3.mean(dim=2)
     centred = x_bck3 - mean.unsqueeze(2)
-    covariance = centred.mT @ centred / x_bck3.shape[2]
-    values, vectors = torch.linalg.eigh(covariance)
-    root = (vectors * (values.clamp(min=0) + THICKNESS**2).sqrt().unsqueeze(-2)) @ vectors.mT
+    with torch.autocast(x_bck3.device.type, enabled=False):  # what is learned is measured from here
+        values, vectors = torch.linalg.eigh(centred.mT @ centred / x_bck3.shape[2])
+        root = (vectors * (values.clamp(min=0) + THICKNESS**2).sqrt().unsqueeze(-2)) @ vectors.mT
     return torch.cat((mean, root[..., UPPER[0], UPPER[1]]), dim=-1)
 
 

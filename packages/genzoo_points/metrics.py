@@ -82,14 +82,16 @@ def score_sets(
     }
 
 
-def novelty(samples: Tensor, train: Tensor, test: Tensor) -> dict[str, float]:
+def novelty(samples: Tensor, train: Tensor, test: Tensor, *, points: int = 512, seed: int = 0) -> dict[str, float]:
     """Medians of the CD to the nearest training shape [t, N, 3], over samples [n, N, 3] and over test shapes [m, N, 3],
     and their ratio: near 1 where samples are as new as the test's shapes, far below where they are learnt by heart.
-    (n + m) t pairs at 2.5 to 5 ms each on one core at 2,048 points: pass a part of large sets. ValueError as for
-    `score_sets`."""
+    All on so many random points of each cloud; (n + m) t pairs, at 512 points 0.6 ms each on one core. ValueError as
+    for `score_sets`."""
     check_sets(samples, test)
     check_sets(samples, train)
-    ours, theirs = (pairwise_chamfer(x, train).amin(dim=1).median().item() for x in (samples, test))
+    named = {"samples": samples, "train": train, "test": test}
+    few = {name: thin(x, points, torch_generator("novelty", name, seed)) for name, x in named.items()}
+    ours, theirs = (pairwise_chamfer(few[x], few["train"]).amin(dim=1).median().item() for x in ("samples", "test"))
     return {"samples_to_train": ours, "test_to_train": theirs, "ratio": ours / max(theirs, 1e-30)}
 
 

@@ -17,6 +17,11 @@ BANDS = 16
 """Frequencies of a flow's time."""
 
 
+def grouped(cells: Tensor, patch: int) -> Tensor:
+    """[B, C, R] -> [B, C / patch, patch R]: cells that are neighbours in the tree, as one token."""
+    return cells.unflatten(1, (-1, patch)).flatten(2)
+
+
 class Told(nn.Module):
     """What a flow's network is told: its time [B] and, of labelled data, cond["label"] [B] -> [B, D]."""
 
@@ -35,7 +40,7 @@ class CellNet(nn.Module):
     """(x_t [B, C, R], t [B], cond) -> velocity [B, C, R]: a transformer whose tokens are neighbouring cells of a shape,
     and those of the part that was seen, told the time and the label (Peebles & Xie 2023, DiT).
 
-    spec: of the cells. dim, depth, heads: of the transformer. patch: cells of a token. seen: tokens of a partial shape.
+    spec: of the cells. dim, depth, heads: of the transformer. patch: cells of a token. seen: cells of a partial shape.
     dropout: share of each branch dropped while training.
     """
 
@@ -47,20 +52,20 @@ class CellNet(nn.Module):
         depth: int = 6,
         heads: int = 6,
         patch: int = 2,
-        seen: int = 16,
+        seen: int = 32,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         cells, numbers = spec.shape
         self.seen = seen if "partial" in spec.context else 0
-        if cells % patch:
-            raise ValueError(f"{cells} cells cannot be put into tokens of {patch}")
+        if cells % patch or self.seen % patch:
+            raise ValueError(f"{cells} and {self.seen} cells cannot be put into tokens of {patch}")
         self.patch = patch
         self.to_token = nn.Linear(patch * numbers, dim)
-        self.place = nn.Parameter(0.5 * torch.randn(cells // patch + self.seen, dim))
+        self.place = nn.Parameter(0.5 * torch.randn((cells + self.seen) // patch, dim))
         self.told = Told(spec, dim)
         if self.seen:
-            self.to_seen = nn.Linear(SUMMARY, dim)
+            self.to_seen = nn.Linear(patch * SUMMARY, dim)
             self.unseen = nn.Parameter(torch.zeros(dim))
         self.blocks = nn.ModuleList(
             Block(Attention(dim, heads=heads, qk_norm=True), FeedForward(dim), cond_dim=dim, dropout=dropout)
@@ -73,10 +78,10 @@ class CellNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         given = self.told(t, cond)
-        tokens = self.to_token(x.unflatten(1, (-1, self.patch)).flatten(2))
+        tokens = self.to_token(grouped(x, self.patch))
         own = tokens.shape[1]
         if self.seen:
-            part = self.to_seen(summary(split(cond["partial"], self.seen)).to(x))
+            part = self.to_seen(grouped(summary(split(cond["partial"], self.seen)), self.patch))
             part = torch.where(cond["known"].view(-1, 1, 1) > 0, part, self.unseen)
             tokens = torch.cat((tokens, part), dim=1)
         tokens = tokens + self.place
@@ -102,7 +107,7 @@ class CellReader(nn.Module):
         )
 
     def forward(self, cells: Tensor) -> Tensor:
-        tokens = self.to_token(cells.unflatten(1, (-1, self.patch)).flatten(2)) + self.place
+        tokens = self.to_token(grouped(cells, self.patch)) + self.place
         for block in self.blocks:
             tokens = block(tokens)
         return self.to_cells(layer_norm(tokens)).view(*cells.shape[:2], self.dim)

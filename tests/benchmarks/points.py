@@ -221,13 +221,24 @@ def score(words: argparse.Namespace) -> None:
     torch.set_num_threads(words.threads)
     training, reference = read(words.data, words.test)
     sets = {str(path): torch.from_numpy(np.load(path)["points"].astype(np.float32)) for path in words.samples}
+    generator = torch.Generator().manual_seed(words.seed)
+    some = training[torch.randperm(len(training), generator=generator)[: len(reference)]]
     if words.real:
-        generator = torch.Generator().manual_seed(words.seed)
-        sets["training shapes"] = training[torch.randperm(len(training), generator=generator)[: len(reference)]]
+        sets["training shapes"] = some
+    for cells in words.cells:
+        sets[f"training shapes as {cells} Gaussians"] = as_gaussians(some, cells, generator)
     if words.bbox:
         table({k: shape_bbox(x) for k, x in sets.items()}, shape_bbox(reference), "bounding boxes of unit size")
     else:
         table(sets, reference)
+
+
+def as_gaussians(x_snd: Tensor, cells: int, generator: torch.Generator) -> Tensor:
+    """What is left of shapes if only the mean and the spread of their cells are known."""
+    from genzoo_points.cells import from_cells, split, summary
+
+    points = split(x_snd, cells)
+    return from_cells(torch.randn(points.shape, generator=generator), summary(points)).flatten(1, 2)
 
 
 def main() -> None:
@@ -250,8 +261,9 @@ def main() -> None:
             verb.add_argument("--samples", type=int, default=100)
             verb.add_argument("--no-score", action="store_true", help="write the samples and stop")
         else:
-            verb.add_argument("--samples", type=Path, nargs="+", required=True, help="npz files with `points`")
+            verb.add_argument("--samples", type=Path, nargs="*", default=[], help="npz files with `points`")
             verb.add_argument("--real", action="store_true", help="score as many training shapes too")
+            verb.add_argument("--cells", type=int, nargs="*", default=[], help="and as so many Gaussian cells each")
             verb.add_argument("--bbox", action="store_true", help="as the peer's test: bounding boxes of unit size")
     words = parser.parse_args()
     words.run(words)
