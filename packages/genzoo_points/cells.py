@@ -23,11 +23,17 @@ def split(x_bnf: Tensor, cells: int) -> Tensor:
     batch, n, channels = x_bnf.shape
     if cells < 1 or cells & (cells - 1) or n % cells:
         raise ValueError(f"{n} points cannot be cut into {cells} equal cells: take a power of two that divides {n}")
+    for axis in (2, 1, 0):  # so that points which are level later lie in an order of their own
+        x_bnf = sorted_along(x_bnf, axis)
     for level in range(cells.bit_length() - 1):
-        parts = x_bnf.view(batch << level, -1, channels)
-        order = parts[..., level % 3].argsort(dim=1)
-        x_bnf = parts.gather(1, order[..., None].expand(-1, -1, channels))
+        x_bnf = sorted_along(x_bnf.view(batch << level, -1, channels), level % 3)
     return x_bnf.view(batch, cells, -1, channels)
+
+
+def sorted_along(x_bnf: Tensor, axis: int) -> Tensor:
+    """The points of each row [B, N, F] in the order of one coordinate; those that are level keep theirs."""
+    order = x_bnf[..., axis].argsort(dim=1, stable=True)
+    return x_bnf.gather(1, order[..., None].expand(-1, -1, x_bnf.shape[2]))
 
 
 def summary(x_bck3: Tensor) -> Tensor:
@@ -36,9 +42,18 @@ def summary(x_bck3: Tensor) -> Tensor:
     mean = x_bck3.mean(dim=2)
     centred = x_bck3 - mean.unsqueeze(2)
     with torch.autocast(x_bck3.device.type, enabled=False):  # what is learned is measured from here
-        values, vectors = torch.linalg.eigh(centred.mT @ centred / x_bck3.shape[2])
+        values, vectors = eigen(centred.mT @ centred / x_bck3.shape[2])
         root = (vectors * (values.clamp(min=0) + THICKNESS**2).sqrt().unsqueeze(-2)) @ vectors.mT
     return torch.cat((mean, root[..., UPPER[0], UPPER[1]]), dim=-1)
+
+
+def eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """`torch.linalg.eigh` of [B, C, 3, 3] in pieces that CUDA takes, and on the CPU for a device without one."""
+    device = symmetric.device
+    there = symmetric.cpu() if device.type == "mps" else symmetric
+    parts = [torch.linalg.eigh(part) for part in there.flatten(0, 1).split(2**14)]
+    values, vectors = (torch.cat(part).to(device) for part in zip(*parts, strict=True))
+    return values.view(symmetric.shape[:3]), vectors.view_as(symmetric)
 
 
 def spread(cells_bcr: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,8 @@ Legend: B clouds, N points, C width.
 """
 
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genzoo.download import cache_folder
-from genzoo.draws import torch_generator
+from genzoo.draws import seed_of, torch_generator
 
 if TYPE_CHECKING:
     from genzoo_points.data import PointsData
@@ -47,10 +49,13 @@ def classifier(data: "PointsData") -> PointClassifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = PointClassifier(len(data.classes))
-    file = cache_folder() / f"points-classifier-{VERSION}-{data.fingerprint('train')[:16]}.safetensors"
+    told = seed_of(data.fingerprint("train"), data.points, data.seed, *data.mirror)
+    file = cache_folder() / f"points-classifier-{VERSION}-{told:016x}.safetensors"
     if file.is_file():
-        net.load_state_dict(load_file(file))
-        return net.eval()
+        with suppress(Exception):  # a damaged file is made anew
+            net.load_state_dict(load_file(file))
+            return net.eval()
+    print(f"training a classifier of {len(data.classes)} classes, kept in {file}", file=sys.stderr)
     places = len(data.rows["train"])
     steps = max(200, EPOCHS * places // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)

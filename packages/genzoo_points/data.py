@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from genzoo.contract import Batch, Data, Spec
-from genzoo.draws import items_in_epochs, numpy_generator
+from genzoo.draws import items_in_epochs, numpy_generator, torch_generator
 from genzoo.errors import UserError
 from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
 from genzoo_points.partial import random_part, resampled
 
 AXES = "xyz"
+
+REACH = 1.5
+"""Farthest that a part may lie from the middle of the unit sphere."""
 
 NOVELTY = 1000
 """Training shapes that samples are compared with, at most."""
@@ -34,7 +37,7 @@ class PointsData(Data):
     normals: whether examples have unit normals as further channels.
     normalise: what is the unit sphere to the model: each "shape", all together ("global"), or "none" where the data
         fit it already. Samples come back in the data's units; of "shape", in a middling size and place.
-    val_fraction: share of each class that validates, where the files have no official split.
+    val_fraction: share of each class that validates, where the files have no official split; 1 to score all of them.
     val_last: in its place, so many shapes, the last in the order of the files.
     mirror: axes along which examples are mirrored at random: "x", say, for aeroplanes.
     partial: share of examples that are told a part of themselves, of which completion is learned; seen: its points P.
@@ -68,8 +71,8 @@ class PointsData(Data):
             raise UserError("data.points and data.seen must be at least 1")
         if normalise not in ("shape", "global", "none"):
             raise UserError(f"data.normalise is shape, global or none, not {normalise!r}")
-        if not 0 < val_fraction < 1 or not 0 <= partial <= 1:
-            raise UserError("data.val_fraction must lie between 0 and 1, and data.partial from 0 to 1")
+        if not 0 < val_fraction <= 1 or not 0 <= partial <= 1:
+            raise UserError("data.val_fraction must lie above 0, up to 1, and data.partial from 0 to 1")
         if not set(mirror) <= set(AXES) or up not in AXES:
             raise UserError(f"data.mirror is of x, y and z, and data.up is one of them, not {mirror!r} and {up!r}")
         self.path, self.points, self.dense, self.normals = path, points, max(dense, points), normals
@@ -85,10 +88,15 @@ class PointsData(Data):
 
     def prepare(self) -> None:
         shapes = self._open()
-        self.names = shapes.names
-        kinds = shapes.classes if self.fitted is None else self.fitted["classes"]
+        begun = self.fitted is not None
+        kinds = self.fitted["classes"] if begun else shapes.classes
         if unknown := set(shapes.classes) - set(kinds):
             raise UserError(f"data.path={self.path} has classes the model does not know: {', '.join(sorted(unknown))}")
+        if kinds and not shapes.labels:
+            names = ", ".join(kinds)
+            raise UserError(
+                f"data.path={self.path} has no classes; put the files into folders named as the model's: {names}"
+            )
         self.labels = np.array([kinds.index(shapes.classes[i]) for i in shapes.labels or []], dtype=np.int64)
         self.x, centre, scale = normalise(shapes.points, self.mode)
         if self.fitted is None:
@@ -107,7 +115,7 @@ class PointsData(Data):
             self.x = self.encode(shapes.points)
         self.rows = self._split(shapes)
         for split, rows in self.rows.items():
-            if not len(rows):
+            if not len(rows) and not (begun and split == "train"):  # to score a model, no training shapes are needed
                 raise UserError(f"data.path={self.path}: of {len(self.x)} shapes none is left for {split}")
 
     def _open(self) -> Shapes:
@@ -127,6 +135,7 @@ class PointsData(Data):
             on_error=self.on_error,
             seed=self.seed,
             max_mb=self.max_mb,
+            up=self.up,
         )
 
     def _split(self, shapes: Shapes) -> dict[str, np.ndarray]:
@@ -141,7 +150,8 @@ class PointsData(Data):
             kinds = self.labels if len(self.labels) else np.zeros(len(everything), int)
             for kind in np.unique(kinds):
                 mine = numpy_generator("split", self.seed, int(kind)).permutation(np.flatnonzero(kinds == kind))
-                val[mine[: max(1, round(len(mine) * self.val_fraction))]] = True
+                count = max(1, round(len(mine) * self.val_fraction))
+                val[mine[: count if self.val_fraction == 1 else min(count, len(mine) - 1)]] = True  # a lone one trains
         return {"train": everything[~val], "val": everything[val]}
 
     # ---- model space and the data's units
@@ -176,25 +186,27 @@ class PointsData(Data):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if "channels" not in state:
             raise UserError("this checkpoint is not one of points")
-        self.fitted, self.points = dict(state), state["points"]
-        self.normals = state["channels"] > 3
+        asked = {"points": self.points, "channels": 6 if self.normals else 3, "seen": self.seen if self.partial else 0}
+        for key, name in (("points", "points"), ("channels", "normals"), ("seen", "seen")):
+            if asked[key] != state[key] and (key != "seen" or self.partial):
+                raise UserError(f"data.{name}: this model was trained with {key}={state[key]}, not {asked[key]}")
+        self.fitted = dict(state)
 
     # ---- examples
 
     def example(
-        self, place: int, *purpose: int | str, vary: bool = False, part: bool = False
+        self, place: int, *purpose: int | str, mirror: bool = False, parts: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        """N points of a shape, drawn for a purpose, and a part of them or None. vary: mirrored, and for some a part, as
-        in training; part: certainly a part."""
+        """N points of a shape, drawn for a purpose, and with probability `parts` a part of them, else None."""
         generator = numpy_generator("points", self.seed, *purpose)
         x = self.x[place]
         if len(x) > self.points:
             x = x[torch.from_numpy(generator.choice(len(x), self.points, replace=False))]
-        if vary:
+        if mirror and self.mirror:
             signs = torch.ones(3)
             signs[[axis for axis in self.mirror if generator.random() < 0.5]] = -1.0
             x = x * signs.repeat(x.shape[1] // 3)
-        if part or (vary and generator.random() < self.partial):
+        if parts and generator.random() < parts:
             return x, torch.from_numpy(random_part(x[:, :3].numpy(), self.fitted["seen"], generator))
         return x, None
 
@@ -216,15 +228,15 @@ class PointsData(Data):
         mine, rows = self._rows(split), rows if rows is not None else range(size)
         drawn = range(step * size + rows.start, step * size + rows.stop, rows.step)
         places = mine[items_in_epochs(drawn, len(mine), self.seed, split)]
-        vary = split == "train"
-        found = [self.example(at, split, step, row, vary=vary) for at, row in zip(places, rows, strict=True)]
+        how = {"mirror": split == "train", "parts": self.partial}
+        found = [self.example(at, split, step, row, **how) for at, row in zip(places, rows, strict=True)]
         return self._batch(places, found)
 
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         mine = self._rows(split)
         for i in range(0, len(mine), size):
             places = mine[i : i + size]
-            yield self._batch(places, [self.example(at, split, "sweep", int(at)) for at in places])
+            yield self._batch(places, [self.example(at, split, "sweep", int(at), parts=self.partial) for at in places])
 
     def _rows(self, split: str) -> np.ndarray:
         if split not in self.rows:
@@ -232,7 +244,10 @@ class PointsData(Data):
         return self.rows[split]
 
     def fingerprint(self, split: str) -> str:
-        return sha256(self.x[torch.from_numpy(self._rows(split))].numpy().tobytes()).hexdigest()
+        digest = sha256(repr([self.classes, self.labels[self._rows(split)].tolist() if self.classes else []]).encode())
+        for row in self._rows(split):
+            digest.update(self.x[row].numpy())
+        return digest.hexdigest()
 
     # ---- wishes, files and pictures
 
@@ -240,50 +255,66 @@ class PointsData(Data):
         self,
         n: int,
         *,
-        label: str | None = None,
+        label: str | int | None = None,
         partial: str | None = None,
         between: list[str] | None = None,
         format: Literal["ply", "glb", "npz"] = "ply",
         mesh: bool = False,
         turntable: bool = False,
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """label: a class; without it, each in turn. partial: a file with the seen part of a shape, in the data's units,
-        which samples complete. between: two files with shapes, from one of which samples lead to the other.
+        """label: a class; without it, each in turn, but none for a completion or a way. partial: a file with the seen
+        part of a shape, in the data's units and place, which samples complete; of normalise=shape, those of a middling
+        shape. between: two files with shapes, from one of which samples lead to the other.
         format: of the files; mesh: closed surfaces in place of points; turntable: a turning picture of each sample."""
         if format not in ("ply", "glb", "npz"):
             raise UserError(f"format is ply, glb or npz, not {format!r}")
         if mesh and format == "npz":
             raise UserError("a mesh is written as ply or glb: choose format=glb")
+        label = None if label is None else str(label)
         if label is not None and label not in self.classes:
             known = ", ".join(self.classes) or "none, it was trained without"
             raise UserError(f"label={label}: the classes of this model are {known}")
-        labels = torch.arange(n) % max(1, len(self.classes))
-        if label is not None:
-            labels = torch.full((n,), self.classes.index(label))
-        part = None
+        part, more = None, {}
         if partial is not None:
             if not self.fitted["seen"]:
                 raise UserError("partial: this model was trained without parts: train one with data.partial=0.3")
-            part = self._read("partial", partial, None)[:, :3].numpy()
+            part = self.encode(self._read("partial", partial, None)).numpy()
+            if (reach := np.linalg.norm(part, axis=1).max()) > REACH:
+                where = ", ".join(f"{x:.3g}" for x in self.fitted["centre"])
+                raise UserError(
+                    f"partial={partial} reaches {reach:.3g} times as far as the model's shapes, which lie within "
+                    f"{self.fitted['scale']:.3g} of ({where}): scale and move it there"
+                )
             part = torch.from_numpy(resampled(part, self.fitted["seen"], numpy_generator("part", self.seed)))
         cond = self.told([part] * n)
-        if self.classes:
-            cond["label"] = labels
-        more = {}
         if between is not None:
             if len(between) != 2:
                 raise UserError(f"between is two files, as in between=[a.ply,b.ply], not {len(between)}")
-            more["between"] = torch.stack([self._read("between", file, self.points) for file in between])
-        titles = [self.classes[i] for i in labels.tolist()] if self.classes else None
+            more["between"] = self.ends(between)
+            cond["way"] = torch.linspace(0, 1, n)
+        count, titles = len(self.classes), None
+        if count:
+            labels = torch.arange(n) % count if partial is None and between is None else torch.full((n,), count)
+            if label is not None:
+                labels = torch.full((n,), self.classes.index(label))
+            cond["label"] = labels
+            titles = [[*self.classes, ""][i] for i in labels.tolist()]
         self.wishes = {"format": format, "mesh": mesh, "turntable": turntable, "titles": titles}
         return cond, more
 
     def _read(self, key: str, file: str, points: int | None) -> Tensor:
-        """One shape from a file, in model space."""
+        """One shape [P, 3] from a file, in the data's units."""
+        place, up = Path(file).expanduser(), self.fitted["up"]
         try:
-            return self.encode(read_cloud(Path(file).expanduser(), points=points, normals=self.normals, seed=self.seed))
+            return read_cloud(place, points=points, normals=False, seed=self.seed, up=up)
         except UserError as error:
-            raise UserError(f"{key}: {error}") from error
+            why = str(error).replace("lower data.points", "give a mesh, or a denser cloud")
+            raise UserError(f"{key}: {why}") from error
+
+    def ends(self, files: Sequence[str]) -> Tensor:
+        """Whole shapes from files, in model space [n, N, 3]."""
+        x = torch.stack([self._read("between", file, self.points) for file in files])
+        return normalise(x, "shape")[0] if self.mode == "shape" else self.encode(x)
 
     def write(self, x: Tensor, path: Path) -> Path:
         from genzoo_points.output import write_cloud, write_mesh
@@ -327,16 +358,36 @@ class PointsData(Data):
         return torch.stack([self.example(at, split, "sweep", int(at))[0][:, :3] for at in places])
 
     def metrics(
-        self, samples: Tensor, split: str, *, cd_shapes: int = 200, emd_points: int = 512, emd_shapes: int = 100
+        self,
+        samples: Tensor,
+        split: str,
+        *,
+        cd_shapes: int = 200,
+        emd: Literal["exact", "sinkhorn"] = "exact",
+        emd_points: int = 512,
+        emd_shapes: int = 100,
     ) -> dict[str, Any]:
         """1-NNA, coverage, MMD and JSD beside shapes of the split, and how near to the training shapes samples are."""
         from genzoo_points import metrics
 
         reference = self.reference(len(samples), split)
-        samples = samples[: len(reference), :, :3]
-        scores = metrics.score_sets(
-            samples, reference, cd_shapes=cd_shapes, emd_points=emd_points, emd_shapes=emd_shapes
+        points = min(samples.shape[1], self.points)
+        samples, reference = (
+            metrics.thin(x[: len(reference), :, :3], points, torch_generator("scored", name, self.seed))
+            for name, x in (("samples", samples), ("reference", reference))
         )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        scores = metrics.score_sets(
+            samples.to(device),
+            reference.to(device),
+            cd_shapes=cd_shapes,
+            emd=emd,
+            emd_points=emd_points,
+            emd_shapes=emd_shapes,
+            seed=self.seed,
+        )
+        if not len(self.rows["train"]) or not emd_shapes:
+            return scores
         train = self.reference(NOVELTY, "train")
         return scores | {"novelty": metrics.novelty(samples[:emd_shapes], train, reference[:emd_shapes])}
 
@@ -346,13 +397,17 @@ class PointsData(Data):
         split: str,
         *,
         completions: int = 16,
-        a_class: int = 8,
+        a_class: int = 16,
     ) -> dict[str, Any]:
         """Of models that learned it: completions of parts of so many shapes of the split, and whether a classifier sees
         the label in so many samples of each class."""
         from genzoo_points import metrics
 
+        if completions < 0 or a_class < 0:
+            raise ValueError("scoring.completions and scoring.a_class must not be negative")
         scores: dict[str, Any] = {}
+        if not len(self.rows["train"]):
+            return scores
         if completions and self.fitted["seen"]:
             scores["completion"] = metrics.completion(self, sample, split, completions)
         if a_class and self.classes:

@@ -120,6 +120,18 @@ def sinkhorn_emd(a: Tensor, b: Tensor, *, epsilon: float = 0.02, iterations: int
     return (plan * cost).sum(dim=(1, 2))
 
 
+@torch.no_grad()
+def pairwise_sinkhorn(a: Tensor, b: Tensor) -> Tensor:
+    """`sinkhorn_emd` of every cloud of a [n, N, 3] with every one of b [m, M, 3] -> [n, m], on their device."""
+    check(a, b)
+    found = a.new_zeros(len(a), len(b))
+    rows, columns = (i.flatten() for i in torch.meshgrid(torch.arange(len(a)), torch.arange(len(b)), indexing="ij"))
+    step = max(1, CELLS // (a.shape[1] * b.shape[1]))
+    for i, j in zip(rows.split(step), columns.split(step), strict=True):
+        found[i, j] = sinkhorn_emd(a[i], b[j])
+    return found
+
+
 def nearest(a: Tensor, b: Tensor, *, k: int = 1, backend: Backend = "auto") -> tuple[Tensor, Tensor]:
     """For every point of a [B, N, 3], the k nearest of b [B, M, 3]: squared distances, rising, and indices, both
     [B, N, k]. The distances are differentiable. ValueError for clouds of the wrong shape or not finite, for k outside

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
 from genzoo_points.readers import Broken, Note, arrays_of, draw, read_file
 from genzoo_points.sources import ARRAYS, SUFFIXES, Found, find
-
-if TYPE_CHECKING:
-    pass
 
 VERSION = 1
 """Of what is kept of files: raise it where the same files would give other points."""
@@ -61,17 +58,20 @@ def load_shapes(
     on_error: Literal["skip", "stop"] = "stop",
     seed: int = 0,
     max_mb: float = 500,
+    up: str = "y",
 ) -> Shapes:
     """All shapes of a file, a folder (`genzoo_points.sources.find` says which forms), or "modelnet10", "modelnet40".
 
     points: P. Of a mesh so many are sampled by area; of a cloud, a random part. dense: P may be as large as this, where
-    all shapes give so many: then examples can be drawn from P. What is drawn depends on the seed and
-    the shape's place below `path`, whatever else lies there. normals: with unit normals, of faces or as in the file.
+    all shapes give so many: then examples can be drawn from P. What is drawn depends on the seed and the shape's place
+    below `path`, whatever else lies there. normals: with unit normals, of faces or as in the file.
     on_error: where a shape is broken (cannot be read, is empty, has no extent, NaN, fewer than P points, no normals
     where they are asked for, or a file of more than max_mb megabytes) "stop" raises a UserError that names it, "skip"
     says so on stderr and in `skipped`. UserError also where no shape is left, where only some shapes have a class or an
     official split, and where trimesh is needed and not installed. In a folder, a .txt without a row of numbers is a
     note, and passed over.
+
+    up: the axis that points up; GLB and glTF, which are y up, are turned to it.
 
     The points of many meshes are kept in the cache folder, until the files or what is asked for change.
     """
@@ -83,11 +83,11 @@ def load_shapes(
     kept = None
     if sum(found.file.suffix.lower() not in ARRAYS for found in files) >= WORTH_KEEPING:
         told = [(f.name, f.label, f.split, f.file.stat().st_size, f.file.stat().st_mtime_ns) for f in files]
-        key = repr((VERSION, points, dense, normals, on_error, seed, max_mb, told)).encode()
+        key = repr((VERSION, points, dense, normals, on_error, seed, max_mb, up, told)).encode()
         kept = cache_folder() / f"shapes-{hashlib.blake2b(key, digest_size=16).hexdigest()}.npz"
     shapes = read_kept(kept) if kept else None
     if shapes is None:
-        shapes = read_all(files, path, points, dense or points, normals, on_error, seed, max_mb)
+        shapes = read_all(files, path, points, dense or points, normals, on_error, seed, max_mb, up)
         if kept:
             keep(shapes, kept)
     for line in shapes.skipped:
@@ -95,7 +95,7 @@ def load_shapes(
     return shapes
 
 
-def read_cloud(file: Path, *, points: int | None, normals: bool, seed: int) -> Tensor:
+def read_cloud(file: Path, *, points: int | None, normals: bool, seed: int, up: str = "y") -> Tensor:
     """The one shape in a file, float32 [P, 3], or [P, 6] with unit normals. points: P; None: all points of a cloud, or
     2048 on a mesh. UserError, with the file's name, where it cannot be read, is broken, or holds several shapes."""
     if not file.is_file():
@@ -103,7 +103,7 @@ def read_cloud(file: Path, *, points: int | None, normals: bool, seed: int) -> T
     if file.suffix.lower() not in SUFFIXES:
         raise UserError(f"{file}: known endings are {', '.join(SUFFIXES)}")
     try:
-        raws, _ = read_file(file)
+        raws, _ = read_file(file, up)
         if len(raws) > 1:
             raise Broken(f"holds {len(raws)} shapes: give a file of one")
         return torch.from_numpy(draw(raws[0], points, normals, numpy_generator("cloud", seed, file.name)))
@@ -145,6 +145,7 @@ def read_all(
     on_error: str,
     seed: int,
     max_mb: float,
+    up: str,
 ) -> Shapes:
     """The shapes of some files, one after the other."""
     clouds: list[np.ndarray] = []
@@ -164,7 +165,7 @@ def read_all(
             megabytes = found.file.stat().st_size / 1e6
             if megabytes > max_mb:
                 raise Broken(f"huge: {megabytes:.0f} MB, and data.max_mb is {max_mb:g}")
-            raws, classes = read_file(found.file)
+            raws, classes = read_file(found.file, up)
         except Note as reason:
             if len(files) == 1:
                 refuse(found.name, reason)

@@ -15,7 +15,7 @@ from genzoo.families.solvers import Solver
 from genzoo_points.cells import SUMMARY, from_cells, split, summary, to_cells
 
 FITTED = 1024
-"""Training shapes that the law of the cells is fitted to, at most."""
+"""Training examples that the law of the cells is fitted to."""
 
 
 class CellLaw(nn.Module):
@@ -29,14 +29,9 @@ class CellLaw(nn.Module):
 
     @torch.no_grad()
     def initialise(self, data: Data) -> None:
-        cells, found = len(self.mean_cr), []
-        for batch in data.sweep("train", 64):
-            found.append(summary(split(batch.x[..., :3], cells)))
-            if 64 * len(found) >= FITTED:
-                break
-        law = torch.cat(found)
+        law = summary(split(data.batch(0, FITTED, "train").x[..., :3], len(self.mean_cr)))
         self.mean_cr.copy_(law.mean(0))
-        self.std_cr.copy_(law.std(0).clamp(min=1e-3))
+        self.std_cr.copy_(law.std(0, correction=0).clamp(min=1e-3))
 
     def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         return self.mean_cr, self.std_cr
@@ -73,8 +68,12 @@ class CellFlow(GenerativeModel):
         n, channels = spec.shape
         if cells < 1 or cells & (cells - 1) or n % cells:
             raise ValueError(f"model.cells={cells} must be a power of two that divides data.points={n}")
+        if shown < 1:
+            raise ValueError(f"model.shown must be at least 1, not {shown}")
         self.spec, self.cells, self.shown = spec, cells, min(shown, cells)
         self.outline = outline(Spec((cells, SUMMARY), classes=spec.classes, context=spec.context))
+        if not isinstance(self.outline.base, CellLaw):
+            raise ValueError("model.outline.base must be genzoo_points.model.CellLaw: its units are those of the cells")
         self.reader = reader(Spec((cells, SUMMARY)))
         self.detail = detail(Spec((n // cells, channels), context={"cell": (self.reader.dim,)}))
 
@@ -111,14 +110,17 @@ class CellFlow(GenerativeModel):
         """[n, N, F], or as many points as `points` says.
 
         steps, solver: of both flows. guidance, temperature: of the flow of the cells, as in `Flow.sample`.
-        between: two clouds [2, N, F]: the samples lead from the first to the second, through the noises between theirs
-            (`Flow.noise_of`), and their points keep their places in their cells.
+        between: two clouds [2, N, 3]: the samples lead from the first to the second, through the noises between theirs
+            (`Flow.noise_of`, without guidance and at temperature 1), each at its place cond["way"] [n] from 0 to 1, by
+            default evenly. Their points keep their places in their cells.
         """
+        cond = dict(cond)
+        way = cond.pop("way", torch.linspace(0, 1, n, device=generator.device))
         if points is not None and points < 1:
             raise ValueError(f"points must be at least 1, not {points}")
         wanted, noise = points or self.spec.shape[0], None
         if between is not None:
-            noise = self._between(between.to(generator.device), n, cond, steps=steps, solver=solver)
+            noise, guidance = self._between(between.to(way), way, cond, steps=steps, solver=solver), 1.0
         cells = self.outline.sample(
             n, cond, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature, noise=noise
         )
@@ -132,17 +134,17 @@ class CellFlow(GenerativeModel):
             )
             rounds.append(u.unflatten(0, (n, -1)))
         x = from_cells(torch.cat(rounds, dim=2), cells).flatten(1, 2)
-        if wanted < x.shape[1]:
+        if points is not None:  # mixed, so that the first of them are no piece of the shape
             x = x[:, torch.randperm(x.shape[1], device=x.device, generator=generator)[:wanted]]
         return x
 
-    def _between(self, ends: Tensor, n: int, cond: Mapping[str, Tensor], *, steps: int, solver: Solver) -> Tensor:
-        """The noises of n shapes on the way between two clouds [2, N, F], along a great circle (Shoemake 1985)."""
+    def _between(self, ends: Tensor, way: Tensor, cond: Mapping[str, Tensor], *, steps: int, solver: Solver) -> Tensor:
+        """The noises of shapes on the way [n] between two clouds [2, N, 3], along a great circle (Shoemake 1985)."""
         if len(ends) != 2:
             raise ValueError(f"samples lie between two shapes, not {len(ends)}")
         told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in cond.items()}
         cells = summary(split(ends[..., :3], self.cells))
         first, last = self.outline.noise_of(cells, told, steps=2 * steps, solver=solver)
-        angle = torch.arccos(torch.nn.functional.cosine_similarity(first.flatten(), last.flatten(), dim=0))
-        way = torch.linspace(0, 1, n, device=ends.device).view(-1, 1, 1)
-        return (((1 - way) * angle).sin() * first + (way * angle).sin() * last) / angle.sin().clamp(min=1e-6)
+        cosine = torch.nn.functional.cosine_similarity(first.flatten(), last.flatten(), dim=0)
+        angle, way = torch.arccos(cosine.clamp(-1 + 1e-6, 1 - 1e-6)), way.view(-1, 1, 1)
+        return (((1 - way) * angle).sin() * first + (way * angle).sin() * last) / angle.sin()

@@ -59,7 +59,12 @@ class CellNet(nn.Module):
         cells, numbers = spec.shape
         self.seen = seen if "partial" in spec.context else 0
         if cells % patch or self.seen % patch:
-            raise ValueError(f"{cells} and {self.seen} cells cannot be put into tokens of {patch}")
+            raise ValueError(f"patch={patch} of model.outline.net must divide {cells} cells and seen={self.seen}")
+        if self.seen and (self.seen & (self.seen - 1) or spec.context["partial"][0] % self.seen):
+            points = spec.context["partial"][0]
+            raise ValueError(
+                f"seen={self.seen} of model.outline.net must be a power of two that divides data.seen={points}"
+            )
         self.patch = patch
         self.to_token = nn.Linear(patch * numbers, dim)
         self.place = nn.Parameter(0.5 * torch.randn((cells + self.seen) // patch, dim))
@@ -98,6 +103,8 @@ class CellReader(nn.Module):
     ) -> None:
         super().__init__()
         cells, numbers = spec.shape
+        if cells % patch:
+            raise ValueError(f"patch={patch} of model.reader must divide model.cells={cells}")
         self.dim, self.patch = out, patch
         self.to_token = nn.Linear(patch * numbers, dim)
         self.place = nn.Parameter(0.5 * torch.randn(cells // patch, dim))

@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,17 +96,28 @@ def draw_mesh(triangles: np.ndarray, count: int, generator: np.random.Generator)
     return np.asarray(cloud), normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
-def read_file(file: Path) -> tuple[list[Raw], list[str]]:
-    """The shapes in a file, and the classes that it lists."""
+def read_file(file: Path, up: str = "y") -> tuple[list[Raw], list[str]]:
+    """The shapes in a file, and the classes that it lists. up: the axis that points up in what is returned; of files
+    only glTF's say theirs, which is y."""
     suffix = file.suffix.lower()
     if suffix in MESHES:
-        return [read_mesh(file)], []
+        raw = read_mesh(file)
+        return [turned(raw, up) if suffix in (".glb", ".gltf") else raw], []
     try:
         if not file.stat().st_size:
             raise Broken("empty")
         return ([read_text(file)], []) if suffix in TEXTS else read_arrays(file)
     except DAMAGED as error:
         raise Broken(because(error)) from error
+
+
+def turned(raw: Raw, up: str) -> Raw:
+    """A shape whose y axis points up, with another one there."""
+    turn = np.array(
+        {"x": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "y": np.eye(3), "z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}[up]
+    )
+    fields = {name: getattr(raw, name) for name in ("triangles", "points", "normals")}
+    return replace(raw, **{name: x @ turn.T for name, x in fields.items() if x is not None})
 
 
 def because(error: Exception) -> str:

@@ -91,8 +91,12 @@ class Trained:
 
     def sample_in_batches(self, n: int, *, batch_size: int, seed: int = 0, **options: Any) -> Tensor:
         """n examples, at most `batch_size` at once, gathered on the CPU; each batch's seed is `seed` plus its first."""
-        firsts = range(0, n, batch_size)
-        return torch.cat([self.sample(min(batch_size, n - i), seed=seed + i, **options).cpu() for i in firsts])
+        cond, more = self._request(n, options)
+        parts = []
+        for i in range(0, n, batch_size):
+            part = {name: value[i : i + batch_size] for name, value in cond.items()}
+            parts.append(self._sample(min(batch_size, n - i), part, more, seed + i).cpu())
+        return torch.cat(parts)
 
     def stream(self, *, seed: int = 0, **options: Any) -> Iterator[Tensor]:
         """One example in pieces along its first axis, while it is being made."""

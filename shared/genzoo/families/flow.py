@@ -143,8 +143,10 @@ class Flow(GenerativeModel):
         x = mean + std * solve(solver, velocity, x, [i / steps for i in range(steps + 1)])
         return projection(x, cond) if projection else x
 
-    def noise_of(self, x: Tensor, cond: Mapping[str, Tensor], *, steps: int = 20, solver: Solver = "midpoint") -> Tensor:
-        """The noise [n, *shape] whose path ends in x [n, *shape]: the same equation, solved from t = 1 to 0. Between the
+    def noise_of(
+        self, x: Tensor, cond: Mapping[str, Tensor], *, steps: int = 20, solver: Solver = "midpoint"
+    ) -> Tensor:
+        """The noise [n, *shape] whose path ends in x [n, *shape]: the same equation, from t = 1 to 0. Between the
         noises of two examples lie the noises of what is between them (Song et al. 2021, sec. 4.3)."""
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
@@ -168,6 +170,7 @@ class Flow(GenerativeModel):
             return unlabelled + guidance * (labelled - unlabelled)
 
         return velocity
+
 
 def match(noise: Tensor, data: Tensor) -> Tensor:
     """The order of `noise` [B, ...] that brings it nearest to `data` [B, ...] row by row: int64 [B].

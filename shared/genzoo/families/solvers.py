@@ -36,7 +36,6 @@ def heun(velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:
     return x
 
 
-
 SOLVERS: dict[str, Callable[[Velocity, Tensor, list[float]], Tensor]] = {
     "euler": euler,
     "midpoint": midpoint,
