@@ -69,10 +69,11 @@ def classifier(data: "PointsData") -> PointClassifier:
             loss.backward()
             optimizer.step()
             schedule.step()
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{os.getpid()}-{file.name}")
-    save_file(net.state_dict(), part)
-    os.replace(part, file)
+    with suppress(OSError):  # where nothing can be kept, it is trained again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(net.state_dict(), part)
+        os.replace(part, file)
     return net.eval()
 
 

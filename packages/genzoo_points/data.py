@@ -21,7 +21,7 @@ from genzoo_points.partial import random_part, resampled
 
 AXES = "xyz"
 
-REACH = 1.5
+REACH = 2.0
 """Farthest that a part may lie from the middle of the unit sphere."""
 
 NOVELTY = 1000
@@ -279,7 +279,7 @@ class PointsData(Data):
             if not self.fitted["seen"]:
                 raise UserError("partial: this model was trained without parts: train one with data.partial=0.3")
             part = self.encode(self._read("partial", partial, None)).numpy()
-            if (reach := np.linalg.norm(part, axis=1).max()) > REACH:
+            if self.mode != "none" and (reach := np.linalg.norm(part, axis=1).max()) > REACH:
                 where = ", ".join(f"{x:.3g}" for x in self.fitted["centre"])
                 raise UserError(
                     f"partial={partial} reaches {reach:.3g} times as far as the model's shapes, which lie within "

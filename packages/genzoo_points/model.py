@@ -125,10 +125,12 @@ class CellFlow(GenerativeModel):
             n, cond, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature, noise=noise
         )
         known = {"cell": self.reader(self._scaled(cells)).flatten(0, 1)}
-        rounds = []
+        rounds, of_points = [], generator
+        if between is not None:  # the same points for all on the way, whatever batch they are in
+            of_points = torch.Generator(generator.device).manual_seed(0)
         for _ in range(-(-wanted // self.spec.shape[0])):
-            size = (1 if between is not None else n, self.cells, *self.detail.spec.shape)
-            first = torch.randn(size, device=generator.device, generator=generator).expand(n, *size[1:])
+            size = (n if between is None else 1, self.cells, *self.detail.spec.shape)
+            first = torch.randn(size, device=generator.device, generator=of_points).expand(n, *size[1:])
             u = self.detail.sample(
                 n * self.cells, known, generator, steps=steps, solver=solver, noise=first.flatten(0, 1)
             )

@@ -58,7 +58,7 @@ class CellNet(nn.Module):
         super().__init__()
         cells, numbers = spec.shape
         self.seen = seen if "partial" in spec.context else 0
-        if cells % patch or self.seen % patch:
+        if patch < 1 or cells % patch or self.seen % patch:
             raise ValueError(f"patch={patch} of model.outline.net must divide {cells} cells and seen={self.seen}")
         if self.seen and (self.seen & (self.seen - 1) or spec.context["partial"][0] % self.seen):
             points = spec.context["partial"][0]
@@ -103,7 +103,7 @@ class CellReader(nn.Module):
     ) -> None:
         super().__init__()
         cells, numbers = spec.shape
-        if cells % patch:
+        if patch < 1 or cells % patch:
             raise ValueError(f"patch={patch} of model.reader must divide model.cells={cells}")
         self.dim, self.patch = out, patch
         self.to_token = nn.Linear(patch * numbers, dim)

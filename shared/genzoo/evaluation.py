@@ -65,6 +65,7 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
     report = {
         **scores,
         "protocol": {
+            **scores.get("protocol", {}),
             "genzoo": __version__,
             "checkpoint": str(trained.path),
             "step": trained.step,

@@ -57,10 +57,13 @@ def make(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     samples = trained.sample_in_batches(mine["n"], batch_size=mine["batch_size"], seed=mine["seed"], **options)
     here = checkpoint.run_of(trained.path) or Path()
     folder = new_folder(Path(mine["out"] or here / "samples"), given=bool(mine["out"]))
-    for i, x in enumerate(samples):
-        if words := trained.data.describe(x):
+    said = [trained.data.describe(x) for x in samples]
+    for i, words in enumerate(said):
+        if words:
             print(words if len(samples) == 1 else f"--- {i}\n{words}")
     files = trained.write(samples, folder)
+    if not any(said):
+        print(*files, sep="\n")
     print(f"({len(files)} files in {folder})", file=sys.stderr)
     return files
 
