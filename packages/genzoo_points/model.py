@@ -15,26 +15,44 @@ from genzoo.families.solvers import Solver
 from genzoo_points.cells import SUMMARY, from_cells, split, summary, to_cells
 
 FITTED = 1024
-"""Training examples that the law of the cells is fitted to."""
+"""Training examples that the law of the cells is fitted to, and `A_CLASS` more for each class."""
+
+A_CLASS = 64
+
+LEAST = 0.1
+"""Of a class's standard deviations, over those of all."""
 
 
 class CellLaw(nn.Module):
-    """Where the flow of the cells starts: each cell's mean and spread as they are on average over the training shapes,
-    with the standard deviation that they have there. Fitted by `initialise`."""
+    """Where the flow of the cells starts: each cell's mean and spread as they are on average over the training shapes
+    of the label (the value `classes` means: of all), with the standard deviation that they have there. Fitted by
+    `initialise`. Legend: L labels and the one for none."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.register_buffer("mean_cr", torch.zeros(spec.shape))
-        self.register_buffer("std_cr", torch.ones(spec.shape))
+        self.classes = spec.classes
+        self.register_buffer("mean_lcr", torch.zeros(spec.classes + 1, *spec.shape))
+        self.register_buffer("std_lcr", torch.ones(spec.classes + 1, *spec.shape))
 
     @torch.no_grad()
     def initialise(self, data: Data) -> None:
-        law = summary(split(data.batch(0, FITTED, "train").x[..., :3], len(self.mean_cr)))
-        self.mean_cr.copy_(law.mean(0))
-        self.std_cr.copy_(law.std(0, correction=0).clamp(min=1e-3))
+        batch = data.batch(0, FITTED + A_CLASS * self.classes, "train")
+        law = summary(split(batch.x[..., :3], self.mean_lcr.shape[1]))
+        self.mean_lcr[:] = law.mean(0)
+        self.std_lcr[:] = law.std(0, correction=0).clamp(min=1e-3)
+        for label in range(self.classes):
+            own = law[batch.cond["label"] == label]
+            if len(own) > 1:
+                self.mean_lcr[label] = own.mean(0)
+                self.std_lcr[label] = torch.maximum(own.std(0, correction=0), LEAST * self.std_lcr[-1])
 
     def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.mean_cr, self.std_cr
+        label = cond.get("label", -1)
+        return self.mean_lcr[label], self.std_lcr[label]
+
+    def scaled(self, cells: Tensor) -> Tensor:
+        """[B, C, R] in the units of all shapes."""
+        return (cells - self.mean_lcr[-1]) / self.std_lcr[-1]
 
 
 class CellFlow(GenerativeModel):
@@ -50,6 +68,8 @@ class CellFlow(GenerativeModel):
     reader: makes the network that tells from the cells [B, C, R] what the points of each are like, [B, C, D].
     detail: makes the flow of the points of a cell, from the spec [K, F] with the context "cell" [D].
     shown: cells of a shape whose points a training step looks at, drawn anew each time.
+    label_dropout: share of labelled examples that are trained as if they had no label, from the law of all shapes. The
+        outline's own label dropout, for guidance, hides the label from its network alone.
     """
 
     pathwise = True
@@ -63,6 +83,7 @@ class CellFlow(GenerativeModel):
         reader: Callable[[Spec], nn.Module],
         detail: Callable[[Spec], Flow],
         shown: int = 16,
+        label_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         n, channels = spec.shape
@@ -70,7 +91,7 @@ class CellFlow(GenerativeModel):
             raise ValueError(f"model.cells={cells} must be a power of two that divides data.points={n}")
         if shown < 1:
             raise ValueError(f"model.shown must be at least 1, not {shown}")
-        self.spec, self.cells, self.shown = spec, cells, min(shown, cells)
+        self.spec, self.cells, self.shown, self.label_dropout = spec, cells, min(shown, cells), label_dropout
         self.outline = outline(Spec((cells, SUMMARY), classes=spec.classes, context=spec.context))
         if not isinstance(self.outline.base, CellLaw):
             raise ValueError("model.outline.base must be genzoo_points.model.CellLaw: its units are those of the cells")
@@ -81,18 +102,18 @@ class CellFlow(GenerativeModel):
         """The two flows' losses, added; the second on the true cells."""
         points = split(batch.x, self.cells)
         cells = summary(points[..., :3])
-        outline = self.outline.loss(Batch(cells, batch.cond), generator)
-        known = self.reader(self._scaled(cells))
+        cond = dict(batch.cond)
+        if self.spec.classes and self.training:
+            dropped = torch.rand(len(batch), device=cells.device, generator=generator) < self.label_dropout
+            cond["label"] = cond["label"].masked_fill(dropped, self.spec.classes)
+        outline = self.outline.loss(Batch(cells, cond), generator)
+        known = self.reader(self.outline.base.scaled(cells))
         some = torch.randperm(self.cells, device=cells.device, generator=generator)[: self.shown]
         u = to_cells(points[:, some], cells[:, some])
         detail = self.detail.loss(Batch(u.flatten(0, 1), {"cell": known[:, some].flatten(0, 1)}), generator)
         of_points = detail.value.view(len(batch), -1).mean(1)
         logs = {"cells": outline.value.detach().mean(), "points": of_points.detach().mean()}
         return Loss(outline.value + of_points, logs=logs)
-
-    def _scaled(self, cells: Tensor) -> Tensor:
-        law = self.outline.base
-        return (cells - law.mean_cr) / law.std_cr
 
     def sample(
         self,
@@ -124,7 +145,7 @@ class CellFlow(GenerativeModel):
         cells = self.outline.sample(
             n, cond, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature, noise=noise
         )
-        known = {"cell": self.reader(self._scaled(cells)).flatten(0, 1)}
+        known = {"cell": self.reader(self.outline.base.scaled(cells)).flatten(0, 1)}
         rounds, of_points = [], generator
         if between is not None:  # the same points for all on the way, whatever batch they are in
             of_points = torch.Generator(generator.device).manual_seed(0)

@@ -69,6 +69,7 @@ class CellNet(nn.Module):
         self.to_token = nn.Linear(patch * numbers, dim)
         self.place = nn.Parameter(0.5 * torch.randn((cells + self.seen) // patch, dim))
         self.told = Told(spec, dim)
+        self.to_base = nn.Linear(patch * numbers, dim) if spec.classes else None
         if self.seen:
             self.to_seen = nn.Linear(patch * SUMMARY, dim)
             self.unseen = nn.Parameter(torch.zeros(dim))
@@ -84,6 +85,8 @@ class CellNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         given = self.told(t, cond)
         tokens = self.to_token(grouped(x, self.patch))
+        if self.to_base is not None:  # where the path began: at the label's shapes, or at all
+            tokens = tokens + self.to_base(grouped(cond["base"], self.patch))
         own = tokens.shape[1]
         if self.seen:
             part = self.to_seen(grouped(summary(split(cond["partial"], self.seen)), self.patch))

@@ -195,13 +195,19 @@ def train(words: argparse.Namespace) -> None:
         table({"DPM": shape_bbox(samples)}, shape_bbox(reference), "bounding boxes of unit size")
 
 
-def table(sets: dict[str, Tensor], reference: Tensor, how: str = "the file's units") -> None:
+def table(sets: dict[str, Tensor], reference: Tensor, how: str = "the file's units", *, emd_shapes: int = 100) -> None:
     """Prints every score of every set, and its ratio to the first set's."""
     from genzoo_points.metrics import score_sets
 
     first: dict[str, float] = {}
     for name, samples in sets.items():
-        scores = flat({key: value for key, value in score_sets(samples, reference).items() if key != "protocol"})
+        scores = flat(
+            {
+                key: value
+                for key, value in score_sets(samples, reference, emd_shapes=emd_shapes).items()
+                if key != "protocol"
+            }
+        )
         first = first or scores
         print(f"{name}: {len(samples)} samples against {len(reference)} shapes, {how}")
         for key, value in scores.items():
@@ -228,9 +234,9 @@ def score(words: argparse.Namespace) -> None:
     for cells in words.cells:
         sets[f"training shapes as {cells} Gaussians"] = as_gaussians(some, cells, generator)
     if words.bbox:
-        table({k: shape_bbox(x) for k, x in sets.items()}, shape_bbox(reference), "bounding boxes of unit size")
-    else:
-        table(sets, reference)
+        sets, reference = {k: shape_bbox(x) for k, x in sets.items()}, shape_bbox(reference)
+    how = "bounding boxes of unit size" if words.bbox else "the file's units"
+    table(sets, reference, how, emd_shapes=words.emd_shapes)
 
 
 def as_gaussians(x_snd: Tensor, cells: int, generator: torch.Generator) -> Tensor:
@@ -262,6 +268,7 @@ def main() -> None:
             verb.add_argument("--no-score", action="store_true", help="write the samples and stop")
         else:
             verb.add_argument("--samples", type=Path, nargs="*", default=[], help="npz files with `points`")
+            verb.add_argument("--emd-shapes", type=int, default=100, help="shapes that EMD compares; 0 for none")
             verb.add_argument("--real", action="store_true", help="score as many training shapes too")
             verb.add_argument("--cells", type=int, nargs="*", default=[], help="and as so many Gaussian cells each")
             verb.add_argument("--bbox", action="store_true", help="as the peer's test: bounding boxes of unit size")
