@@ -3,7 +3,6 @@
 Legend: B clouds, N points, C width.
 """
 
-import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genzoo.checkpoint import replace
 from genzoo.download import cache_folder
 from genzoo.draws import seed_of, torch_generator
 
@@ -44,7 +44,7 @@ class PointClassifier(nn.Module):
 
 def classifier(data: "PointsData") -> PointClassifier:
     """Trained on the training split, or as it was kept in the cache folder for just this split."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -69,11 +69,9 @@ def classifier(data: "PointsData") -> PointClassifier:
             loss.backward()
             optimizer.step()
             schedule.step()
-    part = file.with_name(f".{os.getpid()}-{file.name}")
     with suppress(OSError):  # where nothing can be kept, it is trained again
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(net.state_dict(), part)
-        os.replace(part, file)
+        replace(file, save(net.state_dict()))
     return net.eval()
 
 

@@ -98,8 +98,11 @@ class PointsData(Data):
                 f"data.path={self.path} has no classes; put the files into folders named as the model's: {names}"
             )
         self.labels = np.array([kinds.index(shapes.classes[i]) for i in shapes.labels or []], dtype=np.int64)
-        self.x, centre, scale = normalise(shapes.points, self.mode)
-        if self.fitted is None:
+        if begun and self.mode != "shape":  # in the model's own units
+            self.x = self.encode(shapes.points)
+        else:
+            self.x, centre, scale = normalise(shapes.points, self.mode)
+        if not begun:
             self.load_state_dict(
                 {
                     "points": self.points,
@@ -111,8 +114,6 @@ class PointsData(Data):
                     "up": self.up,
                 }
             )
-        elif self.mode != "shape":  # in the model's own units
-            self.x = self.encode(shapes.points)
         self.rows = self._split(shapes)
         for split, rows in self.rows.items():
             if not len(rows) and not (begun and split == "train"):  # to score a model, no training shapes are needed
