@@ -5,6 +5,7 @@ from attention_core.block import AdaptiveNorm, Block, FeedForward, GatedFeedForw
 from attention_core.cache import KVCache, LayerCache
 from attention_core.grids import Patches, SpaceTime, patch_positions
 from attention_core.masks import band_mask
+from attention_core.multiscale import MultiScaleTransformer
 from attention_core.norm import layer_norm
 from attention_core.positions import FourierFeatures, Rotary, SphereRotary, grid_positions, rotate, spherical_harmonics
 from attention_core.sets import InducedAttention
@@ -20,6 +21,7 @@ __all__ = [
     "InducedAttention",
     "KVCache",
     "LayerCache",
+    "MultiScaleTransformer",
     "Patches",
     "Rotary",
     "ShortConvolution",
