@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attention_core import TokenTransformer
 from genzoo.contract import Batch, Spec
@@ -480,3 +481,84 @@ def test_stop_of_all_ends_the_work():
     assert (samples[:, :2] >= 0).all()
     assert (samples[:, 2:] == -1).all()
     assert len(model.net.tokens) == 2
+
+
+# Examples of different lengths, tokens that are given, conditions of the network's own
+
+
+def test_filled_up_examples():
+    """-1 is no token: it adds nothing to a likelihood, and the loss is the mean over the tokens of the batch."""
+    model = transformer()
+    long, short = torch.tensor([[1, 2, 0, 3]]), torch.tensor([[2, 4]])
+    both = torch.cat((long, F.pad(short, (0, 2), value=-1)))
+    apart = [model.log_prob(long, {}), model.log_prob(short, {})]
+    torch.testing.assert_close(model.log_prob(both, {}), torch.cat(apart))
+    assert model.loss(Batch(both)).value.mean().item() == pytest.approx(-sum(apart).item() / 6)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_given_tokens(cache):
+    """Are taken as they are, and what is drawn between them follows from them: as if they had been drawn themselves."""
+    model, n = transformer(shape=(12,), context=8), 50
+    free = model.sample(n, {}, seeded(), cache=cache)
+    given = torch.where(torch.arange(12) % 3 == 1, free, -1)
+    assert torch.equal(model.sample(n, {}, seeded(), given=given, cache=cache), free)
+    other = torch.full((n, 12), -1)
+    other[:, 2] = (free[:, 2] + 1) % 5
+    made = model.sample(n, {}, seeded(), given=other, cache=cache)
+    assert torch.equal(made[:, :2], free[:, :2])
+    assert torch.equal(made[:, 2], other[:, 2])
+    assert not torch.equal(made[:, 3:], free[:, 3:])
+
+
+def test_given_tokens_of_a_wrong_shape():
+    with pytest.raises(ValueError, match=r"given must have the shape \(2, 4\), not \(1, 4\)"):
+        transformer().sample(2, {}, seeded(), given=torch.zeros(1, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("period", [1, 3, 4])
+def test_what_is_forgotten_is_whole_periods(period):
+    """The first token of every window stands where a period begins, so that a network finds its voices in place."""
+    model = bigram(5, length=40, context=10)
+    model.net.period = period
+    model.sample(1, {"prefix": torch.tensor([[5]])}, seeded(), cache=False)
+    windows = [row[0] for row in model.net.tokens]
+    made = torch.cat((windows[0], torch.stack([w[-1] for w in windows[1:]])))
+    for seen, window in enumerate(windows, start=1):
+        start = seen - len(window)
+        assert start % period == 0
+        assert torch.equal(window, made[start:seen])
+        assert len(window) <= 10
+    assert min(map(len, windows[10:])) >= 10 // 2 - period + 1
+
+
+class Tuned(Bigram):
+    """A bigram that adds a condition of its own, `bias` [B, V]."""
+
+    def forward(self, tokens: Tensor, *, bias: Tensor, **options: object) -> Tensor:
+        return super().forward(tokens, **options) + bias[:, None]
+
+
+def test_further_conditions():
+    """What the spec's context names reaches the network by its name, in the likelihood and for every row of guidance."""
+    spec = Spec((3,), 4, 2, {"prefix": (-1,), "bias": (4,)})
+    model = Autoregressive(spec, Tuned)
+    x, cond = torch.tensor([[1, 0, 3], [2, 2, 1]]), {"bias": torch.randn(2, 4), "label": torch.tensor([0, 1])}
+    before = torch.cat((torch.full((2, 1), 4), x[:, :-1]), dim=1)
+    logits = model.net.embedding(before) + model.label(cond["label"])[:, None] + cond["bias"][:, None]
+    expected = logits.log_softmax(-1).gather(2, x[..., None]).sum(dim=(1, 2))
+    torch.testing.assert_close(model.log_prob(x, cond), expected)
+    sure = {**cond, "bias": torch.full((2, 4), -1e3).scatter(1, torch.tensor([[3], [1]]), 1e3)}
+    assert model.sample(2, sure, seeded(), guidance=2.0).tolist() == [[3, 3, 3], [1, 1, 1]]
+
+
+def test_books_are_those_of_the_data():
+    """A network of two codebooks on data of three is refused before it learns nonsense."""
+    with pytest.raises(ValueError, match=r"model\.net\.books=2 .* \(4, 3\)"):
+        Autoregressive(Spec((4, 3), 5), lambda v: SimpleNamespaceModule(books=2))
+
+
+class SimpleNamespaceModule(nn.Module):
+    def __init__(self, books: int) -> None:
+        super().__init__()
+        self.books = books

@@ -17,11 +17,14 @@ class Autoregressive(GenerativeModel):
 
     spec: `vocab` tokens; `classes` labels, or none.
     net: makes the network from the vocabulary size, and is then called with (tokens [B, T], cond, cache, last) as
-        `attention_core.TokenTransformer` is; has `context`, the most tokens it takes, and `make_cache`.
+        `attention_core.TokenTransformer` is; has `context`, the most tokens it takes, and `make_cache`; and `period`,
+        where it tells tokens apart by their place modulo a period (voices, codebooks). Further conditions that
+        `spec.context` names are handed to it by their names.
     label_dropout: share of examples trained without their label, so that guidance has something to compare with.
 
     Where a batch has the condition `prefix` [B, P], x continues it: the prefix is read, not scored. Where it has none,
-    x begins with the start token. A label is added to every token's embedding.
+    x begins with the start token `vocab`, which may also begin a prefix. A label is added to every token's embedding.
+    Examples shorter than T are filled up with -1, which is no token and costs nothing.
     """
 
     def __init__(self, spec: Spec, net: Callable[[int], nn.Module], *, label_dropout: float = 0.1) -> None:
@@ -30,29 +33,42 @@ class Autoregressive(GenerativeModel):
             raise ValueError("an autoregressive model needs tokens, and this data is continuous: choose model=flow")
         self.spec, self.label_dropout = spec, label_dropout
         self.net = net(spec.vocab)
+        books = getattr(self.net, "books", None)
+        if books is not None and books != (spec.shape[1] if len(spec.shape) == 2 else 1):
+            raise ValueError(
+                f"model.net.books={books} must be the tokens of a frame of the data, of shape {spec.shape}"
+            )
         if spec.classes:
             self.label = nn.Embedding(spec.classes + 1, self.net.embedding.embedding_dim)  # the last: no label
             nn.init.normal_(self.label.weight, std=0.5)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """Mean over T of -log p(x_t | x_<t), nats a token."""
+        """-log p(x_t | x_<t) in nats a token: the mean over T, or, where examples are filled up, their sum over the
+        mean length, so that the mean over the batch is one over its tokens."""
         label = batch.cond.get("label")
         if label is not None and self.training and generator is not None:
             dropped = torch.rand(label.shape, device=label.device, generator=generator) < self.label_dropout
             label = label.masked_fill(dropped, self.spec.classes)
-        return Loss(self._nats(batch.x, {**batch.cond, "label": label}).mean(dim=1))
+        nats = self._nats(batch.x, {**batch.cond, "label": label})
+        length = (batch.x >= 0).sum() / len(batch.x)
+        return Loss(nats.sum(dim=1) / length)
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         return -self._nats(x, cond).sum(dim=1)
 
     def _nats(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """-log p of each token, [B, T]."""
+        """-log p of each token, [B, T]; 0 where there is none."""
         x = x.flatten(1)
         before = self._before(len(x), cond, x.device)
-        inputs = torch.cat((before, x[:, :-1]), dim=1)
+        inputs = torch.cat((before, x[:, :-1].clamp(min=0)), dim=1)
         label = self._labels(len(x), cond.get("label"), 1.0, x.device)
-        logits = self.net(inputs, cond=self._embed(label))[:, before.shape[1] - 1 :]
-        return F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none").view_as(x)
+        logits = self.net(inputs, cond=self._embed(label), **self._further(cond))[:, before.shape[1] - 1 :]
+        return F.cross_entropy(logits.flatten(0, 1), x.flatten(), ignore_index=-1, reduction="none").view_as(x)
+
+    def _further(self, cond: Mapping[str, Tensor], copies: int = 1) -> dict[str, Tensor]:
+        """The conditions that the network itself reads, once for each copy of the rows."""
+        names = [name for name in self.spec.context if name != "prefix" and name in cond]
+        return {name: cond[name].repeat(copies, *[1] * (cond[name].ndim - 1)) for name in names}
 
     def _before(self, n: int, cond: Mapping[str, Tensor], device: torch.device) -> Tensor:
         """What stands before x: the prefix, or the start token."""
@@ -77,6 +93,7 @@ class Autoregressive(GenerativeModel):
         min_p: float | None = None,
         guidance: float = 1.0,
         stop: Callable[[Tensor], Tensor] | None = None,
+        given: Tensor | None = None,
         cache: bool = True,
     ) -> Tensor:
         """Tokens [n, length] that follow the prefix, or [n, *spec.shape] where no length is given.
@@ -95,6 +112,7 @@ class Autoregressive(GenerativeModel):
             min_p=min_p,
             guidance=guidance,
             stop=stop,
+            given=given,
             cache=cache,
         )
         tokens = torch.stack(list(stream), dim=1)
@@ -116,6 +134,7 @@ class Autoregressive(GenerativeModel):
         min_p: float | None = None,
         guidance: float = 1.0,
         stop: Callable[[Tensor], Tensor] | None = None,
+        given: Tensor | None = None,
         cache: bool = True,
     ) -> Iterator[Tensor]:
         """The next tokens [n], one time step after another.
@@ -127,31 +146,33 @@ class Autoregressive(GenerativeModel):
         min_p: only tokens at least min_p times as likely as the likeliest (Nguyen et al. 2024).
         guidance: logits = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
         stop: called with the tokens so far [n, t]; says which samples are done [n]. They go on as -1.
+        given: tokens that are not drawn but taken [n, length], -1 where the model is free (a melody to harmonise).
         cache: keep keys and values. Without it the same tokens come out, slowly: for tests.
 
         Past the context the older half is forgotten and the memory rebuilt from the newer half, so that the network
-        always sees what it was trained on: half a context at least, a whole one at most.
+        always sees what it was trained on: half a context at least, a whole one at most (to whole periods of the net).
         """
         device, net, context = generator.device, self.net, self.net.context
         length = torch.Size(self.spec.shape).numel() if length is None else length
         if length < 1:
             raise ValueError(f"length must be at least 1, not {length}")
-        newer = max(1, context // 2)
+        if given is not None and given.shape != (n, length):
+            raise ValueError(f"given must have the shape {(n, length)}, not {tuple(given.shape)}")
         label = self._labels(n, cond.get("label"), guidance, device)
         copies = 1 if label is None else len(label) // n
-        extra = self._embed(label)
-        seen = self._before(n, cond, device)
-        if seen.shape[1] > context:
-            seen = seen[:, -newer:]
+        extra, further = self._embed(label), self._further(cond, copies)
+        seen = self._newer(self._before(n, cond, device))
         memory = net.make_cache() if cache else None
         fresh, done, kept = seen, torch.zeros(n, dtype=torch.bool, device=device), []
-        for _ in range(length):
+        for t in range(length):
             inputs = fresh if memory is not None else seen
-            logits = net(inputs.repeat(copies, 1), cond=extra, cache=memory, last=True)[:, -1]
+            logits = net(inputs.repeat(copies, 1), cond=extra, cache=memory, last=True, **further)[:, -1]
             if copies == 2:
                 labelled, unlabelled = logits.chunk(2)
                 logits = unlabelled + guidance * (labelled - unlabelled)
             token = pick(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+            if given is not None:
+                token = torch.where(given[:, t] >= 0, given[:, t].to(token), token)
             yield token.masked_fill(done, -1)
             if stop is not None:
                 kept.append(token.masked_fill(done, -1))
@@ -161,10 +182,18 @@ class Autoregressive(GenerativeModel):
             fresh = token[:, None]
             seen = torch.cat((seen, fresh), dim=1)
             if seen.shape[1] > context:
-                seen = seen[:, -newer:]
+                seen = self._newer(seen)
                 if memory is not None:
                     memory.clear()
                     fresh = seen
+
+    def _newer(self, seen: Tensor) -> Tensor:
+        """The newer half of a context, from the start of a period, where tokens [n, T] are more than a context."""
+        context, period = self.net.context, getattr(self.net, "period", 1)
+        if seen.shape[1] <= context:
+            return seen
+        gone = seen.shape[1] - max(1, context // 2)
+        return seen[:, -(-gone // period) * period :]
 
     def _labels(self, n: int, label: Tensor | None, guidance: float, device: torch.device) -> Tensor | None:
         """Labels of the rows the network is to see: [n], or [2 n] with unlabelled twins where guidance needs them."""

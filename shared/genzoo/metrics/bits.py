@@ -23,7 +23,7 @@ def likelihood(model: GenerativeModel, data: Data, split: str, *, batch_size: in
         if log_prob is None:
             return {}
         nats -= log_prob.double().sum().item()
-        tokens += batch.x.numel()
+        tokens += int((batch.x >= 0).sum())  # -1 fills up short examples
     units = data.units(split)
     return {
         f"nats_per_{data.unit}": nats / units,
