@@ -137,3 +137,18 @@ def test_a_run_means_its_best_checkpoint_then_its_last(tmp_path):
     assert checkpoint.load(tmp_path).step == 5
     checkpoint.forget_old(checkpoints, keep=2)
     assert [checkpoint.load(p).step for p in checkpoint.steps_saved(checkpoints)] == [5, 15, 1_000_000]
+
+
+def test_tensors_of_the_data_state(tmp_path):
+    """Travel beside the weights and come back where they were, bit for bit; the JSON names them for a reader."""
+    codec = {"kind": "codec", "weights": {"a.b": torch.randn(3, 2), "count": torch.tensor([1, 2])}, "config": {"n": [1]}}
+    content = {**CONTENT, "data_state": {"rate_hz": 8000, "coding": codec}}
+    checkpoint.save(tmp_path / "c", step=1, weights={"w": torch.ones(2)}, **content)
+    found = checkpoint.load(tmp_path / "c")
+    assert found.weights.keys() == {"w"}
+    assert found.data_state["rate_hz"] == 8000
+    assert found.data_state["coding"]["config"] == {"n": [1]}
+    for name, value in codec["weights"].items():
+        assert torch.equal(found.data_state["coding"]["weights"][name], value)
+    said = json.loads((tmp_path / "c" / "data.json").read_text())["data_state"]["coding"]["weights"]
+    assert said["count"] == {"tensor": "data_state/coding/weights/count"}

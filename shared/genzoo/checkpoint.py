@@ -24,10 +24,14 @@ from genzoo.errors import UserError
 
 FORMAT = "1"
 
+OF_DATA = "data_state/"
+"""Names of tensors that belong to the data's state (a codec, say) begin so; its JSON has {"tensor": name} for them."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model.safetensors holds. config: plain values; weights: by name, on the CPU."""
+    """What a model.safetensors holds. config: plain values; weights: by name, on the CPU; data_state: plain values
+    and tensors, as `Data` gave it."""
 
     path: Path
     step: int
@@ -49,14 +53,15 @@ def save(
     train_state: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint folder. It appears under its name only when every byte is on the disk."""
-    about = {"spec": spec.to_dict(), "data_state": dict(data_state)}
+    of_data: dict[str, torch.Tensor] = {}
+    about = {"spec": spec.to_dict(), "data_state": without_tensors(data_state, OF_DATA, of_data)}
     metadata = {
         "format": FORMAT,
         "step": str(step),
         "config": json.dumps(config),
         **{key: json.dumps(value) for key, value in about.items()},
     }
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in {**weights, **of_data}.items()}
     unfinished = folder.with_name(f".unfinished-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -70,6 +75,25 @@ def save(
     flush_folder(unfinished)
     os.rename(unfinished, folder)
     flush_folder(folder.parent)
+
+
+def without_tensors(state: Any, name: str, found: dict[str, torch.Tensor]) -> Any:
+    """A state of plain values with {"tensor": name} in place of each tensor, which goes to `found`."""
+    if isinstance(state, torch.Tensor):
+        found[name.removesuffix("/")] = state
+        return {"tensor": name.removesuffix("/")}
+    if isinstance(state, Mapping):
+        return {key: without_tensors(value, f"{name}{key}/", found) for key, value in state.items()}
+    return state
+
+
+def with_tensors(state: Any, found: Mapping[str, torch.Tensor]) -> Any:
+    """What `without_tensors` took apart."""
+    if not isinstance(state, dict):
+        return state
+    if state.keys() == {"tensor"} and state["tensor"] in found:
+        return found[state["tensor"]]
+    return {key: with_tensors(value, found) for key, value in state.items()}
 
 
 def point(link: Path, target: str) -> None:
@@ -114,13 +138,14 @@ def load(path: str | Path) -> Checkpoint:
         raise UserError(f"{file} is damaged or cut short ({error}): use another checkpoint") from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{file} was not written by this genzoo (format {metadata.get('format')}, known: {FORMAT})")
+    of_data = {name: weights.pop(name) for name in list(weights) if name.startswith(OF_DATA)}
     try:
         return Checkpoint(
             path=file,
             step=int(metadata["step"]),
             config=json.loads(metadata["config"]),
             spec=Spec.from_dict(json.loads(metadata["spec"])),
-            data_state=json.loads(metadata["data_state"]),
+            data_state=with_tensors(json.loads(metadata["data_state"]), of_data),
             weights=weights,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -81,7 +81,8 @@ class Data(ABC):
     """Where examples come from, and what becomes of samples.
 
     A constructor opens no file. `prepare` does, and fits what must be fitted (vocabulary, mean and std, sample rate);
-    that is `state_dict`, plain values that travel in the checkpoint, so that sampling never needs the training data.
+    that is `state_dict`, plain values and tensors that travel in the checkpoint, so that sampling never needs the
+    training data.
     """
 
     unit: str = "element"
@@ -169,7 +170,7 @@ class Data(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What was fitted, as plain values (JSON)."""
+        """What was fitted, as plain values (JSON), and tensors in dictionaries of them."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
