@@ -678,3 +678,35 @@ def test_wrong_ways_are_one_line(tmp_path, text_file, tiny, through):
     words = [*tiny, "objective=adversarial", f"objective.through={through}", f"data.path={text_file}"]
     with pytest.raises(UserError, match=r"objective\.through"):
         genzoo.train("text_smoke", [*words, f"out={tmp_path / 'run'}"])
+
+
+def test_a_critic_of_places():
+    """A critic that gives several scores an example plays the game at each place: the loss is the mean over all."""
+
+    class Places(nn.Module):
+        def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+            return torch.stack((x.sum(1), -2 * x[:, 0], x[:, 1]), dim=1)
+
+    class Copy(GenerativeModel):
+        estimates = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec, self.shift = Spec((2,)), nn.Parameter(torch.tensor([0.5, -1.0]))
+
+        def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+            return Loss(torch.zeros(len(batch)), x_hat=batch.x + self.shift)
+
+        def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+            raise NotImplementedError
+
+    model, x = Copy(), torch.randn(5, 2, generator=seeded())
+    objective = Adversarial(model.spec, critic=lambda _: Places(), penalty=0.0, native=0.0)
+    modules = {"model": model, "critic": objective.critic}
+    ahead = torch.tensor([-0.5, -1.0, -1.0])  # of the shifted examples, at each place
+    total, logs = objective.loss("model", modules, Batch(x), seeded())
+    assert total.item() == pytest.approx(F.softplus(-ahead).mean().item())
+    assert logs["fooled"].item() == 0
+    total, logs = objective.loss("critic", modules, Batch(x), seeded())
+    assert total.item() == pytest.approx(F.softplus(ahead).mean().item())
+    assert logs["critic_right"].item() == 1

@@ -18,7 +18,8 @@ class Adversarial(Objective):
     """Critic and model in turn (Goodfellow et al. 2014), with relativistic logistic losses and a penalty on how steep
     the critic is around data and samples, without which the game need not come to rest (Huang et al. 2024, R3GAN).
 
-    spec: of the data. critic: makes the critic from it; called with (examples [B, *shape], label [B] or None).
+    spec: of the data. critic: makes the critic from it; called with (examples [B, *shape], label [B] or None), gives a
+        score for each, or several [B, S]: places that are judged one by one, and the game is played at each.
     weight: of the adversarial part in the model's turn; native: of the model's own loss beside it.
     penalty: times the squared slope of the critic, measured by a step: a little noise, or one token replaced. By
         differences it needs no second derivatives, so any critic will do (Lin et al. 2025, Seaweed-APT, sec. 3.3).
@@ -83,6 +84,7 @@ class Adversarial(Objective):
             score = self.critic(fake, label)
             ahead = score - self.critic(batch.x.to(fake), label)
         if way == "score":
+            score = score.view(len(score), -1).mean(dim=1)
             advantage = score - (score.sum() - score) / max(1, len(score) - 1)
             with evaluating(bare):
                 total = -self.weight * (advantage * model(fake, batch.cond, call="log_prob")).mean()
