@@ -11,6 +11,8 @@ import pytest
 SENTENCE = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. "
 TINY = ("trainer.steps=2", "trainer.val_every=0", "trainer.save_every=0", "samples=0")
 """Two steps and one checkpoint: what is left of a training where only its surroundings are tested."""
+FIRST = {"audio": {"data.codec": "audio_codec"}}
+"""By smoke preset: keys that name the run of another, which is trained first."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,7 +43,8 @@ def smoke_run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
     @cache
     def trained(modality: str) -> Path:
-        return genzoo.train(f"{modality}_smoke", [f"out={tmp_path_factory.mktemp(modality) / 'run'}"])
+        words = [f"{key}={trained(other)}" for key, other in FIRST.get(modality, {}).items()]
+        return genzoo.train(f"{modality}_smoke", [f"out={tmp_path_factory.mktemp(modality) / 'run'}", *words])
 
     return trained
 

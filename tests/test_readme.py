@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genzoo import cli
-from genzoo.config import compose_config
+from genzoo.config import compose_config, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(p for p in [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), ROOT / "CONTRIBUTING.md"])
@@ -61,7 +61,16 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsys):
         named = [o for o in overrides if o.startswith("checkpoint=")]
         place = Path(named[0].partition("=")[2]) if named else Path("runs") / preset
         run = Path(*place.parts[:2])
-        shutil.copytree(smoke_run_of(run.name.partition("_")[0]), run, symlinks=True)
+        smoke = run.name
+        while smoke and f"{smoke}_smoke" not in presets():
+            smoke = smoke.rpartition("_")[0]
+        shutil.copytree(smoke_run_of(smoke), run, symlinks=True)
+        sounds = [word.partition("=")[2] for word in overrides if word.startswith(("prompt=", "clip=", "melody="))]
+        sounds = [name for name in sounds if name.endswith((".wav", ".mid"))]
+        if sounds:  # the user's recording or tune: here, one of the run's own
+            cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
+            for name in sounds:
+                shutil.copy(next(Path("made").glob(f"*{Path(name).suffix}")), name)
         if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
             cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
             shutil.copy("made/forecast.nc", "now.nc")

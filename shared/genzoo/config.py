@@ -40,7 +40,7 @@ COMMANDS = tuple(
 UNREADABLE = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 """What hydra and omegaconf raise for a configuration that cannot be composed."""
 
-TEXTS = ("out", "init", "checkpoint", "data.path")
+TEXTS = ("out", "init", "checkpoint", "data.path", "data.labels", "data.val_match")
 """Keys that are text whatever it looks like."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
 
 
 class Autoregressive(GenerativeModel):
@@ -41,6 +41,16 @@ class Autoregressive(GenerativeModel):
         if spec.classes:
             self.label = nn.Embedding(spec.classes + 1, self.net.embedding.embedding_dim)  # the last: no label
             nn.init.normal_(self.label.weight, std=0.5)
+
+    def initialise(self, data: Data) -> None:
+        """ValueError where an example does not fit the network's context."""
+        tokens = torch.Size(self.spec.shape).numel()
+        if tokens > self.net.context:
+            raise ValueError(
+                f"an example has {tokens} tokens, more than net.context={self.net.context}: raise that, or make "
+                "examples shorter"
+            )
+        super().initialise(data)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """-log p(x_t | x_<t) in nats a token: the mean over T, or, where examples are filled up, their sum over the

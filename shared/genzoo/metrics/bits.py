@@ -37,12 +37,15 @@ def likelihood(model: GenerativeModel, data: Data, split: str, *, batch_size: in
 
 @torch.inference_mode()
 def mean_loss(model: GenerativeModel, data: Data, split: str, *, batch_size: int = 64) -> dict[str, Any]:
-    """Mean of the model's own loss over one sweep of a split, with the same noise every time: {"loss", "examples"}. For
-    models without a likelihood; compare it only with models of the same loss."""
+    """Mean of the model's own loss over one sweep of a split, with the same noise every time, and of the numbers that the
+    loss gives beside it: {"loss", "examples", …}. For models without a likelihood; compare it only with models of the
+    same loss."""
     device = next(model.parameters()).device
-    total, count = 0.0, 0
+    total, count, logs = 0.0, 0, {}
     for i, batch in enumerate(data.sweep(split, batch_size)):
-        value = model.loss(batch.to(device), torch_generator("mean loss", i, device=device)).value
-        total += value.double().sum().item()
-        count += len(value)
-    return {"loss": total / count, "examples": count}
+        out = model.loss(batch.to(device), torch_generator("mean loss", i, device=device))
+        total += out.value.double().sum().item()
+        count += len(out.value)
+        for name, number in out.logs.items():
+            logs[name] = logs.get(name, 0.0) + float(number) * len(out.value)
+    return {"loss": total / count, "examples": count, **{name: number / count for name, number in logs.items()}}

@@ -1,0 +1,1 @@
+"""Audio and music: waveforms as tokens, a learned codec, chorales, and the transformers over them."""

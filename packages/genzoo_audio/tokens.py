@@ -1,0 +1,252 @@
+"""Recordings as tokens: one a sample (mu-law), or a few a frame (a learned codec).
+
+Legend: B batch, n samples, T tokens of a wave, K codebooks (tokens of a frame), F frames.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genzoo.contract import Batch, Spec
+from genzoo.errors import UserError
+from genzoo_audio.coding import CodecTokens, MuLaw, load_coding
+from genzoo_audio.data import AudioData
+from genzoo_audio.files import wav_header
+
+
+class TokenData(AudioData):
+    """Clips as tokens, each begun by a start token (`vocab`) and ended by an end token (`vocab` - 1), so that a model
+    learns how long they are. Examples shorter than `seconds` are filled up with -1.
+
+    tokens: "mulaw", 256 levels, one token a sample: exact up to 8 bits. "codec", the codes of a learned codec.
+    codec: of tokens=codec: a checkpoint of preset audio_codec. It travels inside this model's checkpoints.
+    stride: of a score: each token is scored once, with at least seconds - stride of its clip before it (or all there
+        is), in seconds; default half of `seconds`.
+    The other options are those of `AudioData`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: Literal["mulaw", "codec"] = "mulaw",
+        codec: str | None = None,
+        stride: float | None = None,
+        path: str = "melodies",
+        rate_hz: int | None = None,
+        seconds: float = 0.25,
+        labels: str | None = None,
+        val_match: str | None = None,
+        val_fraction: float = 0.1,
+        trim_db: float | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+        max_s: float = 600.0,
+        embedded: int = 600,
+        seed: int = 0,
+    ) -> None:
+        if (tokens == "codec") != bool(codec):
+            raise UserError("data.codec is a checkpoint of a codec where data.tokens=codec, and null elsewhere")
+        if stride is not None and not 0 < stride <= seconds:
+            raise UserError(f"data.stride must lie between 0 and data.seconds={seconds}, not {stride}")
+        super().__init__(
+            path=path,
+            rate_hz=rate_hz,
+            seconds=seconds,
+            labels=labels,
+            val_match=val_match,
+            val_fraction=val_fraction,
+            trim_db=trim_db,
+            on_error=on_error,
+            max_s=max_s,
+            embedded=embedded,
+            seed=seed,
+        )
+        self.codec, self.stride = codec, stride
+        self.coding: MuLaw | CodecTokens | None = None
+
+    @property
+    def unit(self) -> str:
+        """Mu-law tokens are samples, and so their likelihood is the sound's; a codec's are only its own."""
+        return "code" if self.codec else "sample"
+
+    def units(self, split: str) -> int:
+        """Tokens of a split without the ends, whose cost counts all the same."""
+        self._rows(split)
+        return sum(map(len, self.sequences[split]))
+
+    @property
+    def vocab(self) -> int:
+        """Tokens of the coding, and the end."""
+        return self.coding.vocab + 1
+
+    @property
+    def books(self) -> int:
+        return self.coding.books
+
+    def frames(self, seconds: float) -> int:
+        return max(1, round(seconds * self.rate_hz / self.coding.hop))
+
+    @property
+    def size(self) -> int:
+        """Tokens of an example."""
+        return self.frames(self.seconds) * self.books
+
+    @property
+    def spec(self) -> Spec:
+        shape = (self.size,) if self.books == 1 else (self.size // self.books, self.books)
+        return Spec(shape=shape, vocab=self.vocab, classes=len(self.classes), context={"prefix": (-1,)})
+
+    def prepare(self) -> None:
+        if self.coding is None:
+            self.coding = CodecTokens.load(self.codec) if self.codec else MuLaw()
+        if self.coding.rate_hz and self.asked["rate_hz"] in (None, self.coding.rate_hz):
+            self.asked["rate_hz"] = self.coding.rate_hz
+        elif self.coding.rate_hz:
+            raise UserError(f"data.rate_hz={self.asked['rate_hz']}: the codec is for {self.coding.rate_hz} Hz")
+        super().prepare()
+        self.sequences = {split: self.coding.encode_all(self.real(split)[0]) for split in ("train", "val")}
+        lengths = {split: self.token_counts(split) for split in self.sequences}
+        self._windows = {split: self.windows(split, lengths[split], self.size) for split in self.sequences}
+
+    def token_counts(self, split: str) -> np.ndarray:
+        """Tokens of each clip, with its end."""
+        return np.array([len(tokens) + 1 for tokens in self.sequences[split]])
+
+    def _piece(self, split: str, place: int, start: int, size: int) -> np.ndarray:
+        """`size` tokens of a clip from token `start` on, after the one before them (the start token, at the beginning);
+        -1 after the end."""
+        whole = self.sequences[split][place]
+        tokens = np.concatenate(([self.vocab], whole, [self.vocab - 1])) if start == 0 else whole
+        if start:
+            tokens = np.concatenate((whole[start - 1 : start + size], [self.vocab - 1]))
+        piece = np.full(size + 1, -1, np.int64)
+        tokens = tokens[: size + 1]
+        piece[: len(tokens)] = tokens
+        return piece
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        lengths, mine, pieces, labels = self.token_counts(split), self._rows(split), [], []
+        for row in rows if rows is not None else range(size):
+            place, start = self.drawn(self._windows[split], lengths, step * size + row, self.size, split)
+            start -= start % self.books
+            pieces.append(self._piece(split, place, start, self.size))
+            labels.append(self.label_of[mine[place]])
+        batch = self._batch(np.stack(pieces), 1, labels)
+        return Batch(batch.x.view(-1, *self.spec.shape), batch.cond)
+
+    def _batch(self, pieces: np.ndarray, before: int, labels: list[int]) -> Batch:
+        tokens = torch.from_numpy(pieces)
+        cond = {"prefix": tokens[:, :before]}
+        if self.classes:
+            cond["label"] = torch.tensor(labels)
+        return Batch(tokens[:, before:], cond)
+
+    def sweep(self, split: str, size: int) -> Iterator[Batch]:
+        """Every token once, the shortest clips first."""
+        mine, counts = self._rows(split), self.token_counts(split)
+        stride = self.frames(self.stride or self.seconds / 2) * self.books
+        before = self.size - stride + 1
+        firsts = [(place, 0, self.size) for place in np.argsort(counts, kind="stable")]
+        later = [
+            (place, start, stride) for place, count in enumerate(counts) for start in range(self.size, count, stride)
+        ]
+        for todo, seen in ((firsts, 1), (later, before)):
+            for i in range(0, len(todo), size):
+                rows = todo[i : i + size]
+                longest = max(min(count, counts[place] - start) for place, start, count in rows)
+                pieces = [self._piece(split, p, s - seen + 1, seen - 1 + longest) for p, s, _ in rows]
+                for piece, (_, _, count) in zip(pieces, rows, strict=True):
+                    piece[seen + count :] = -1
+                yield self._batch(np.stack(pieces), seen, [self.label_of[mine[p]] for p, _, _ in rows])
+
+    def condition(
+        self,
+        n: int,
+        *,
+        label: str | None = None,
+        prompt: str | None = None,
+        seconds: float | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """label: a class, or a part of its name; without it each class in turn. prompt: a file to go on from. seconds:
+        the longest sample (clips end where the model ends them); default: that of an example, or of two."""
+        self._titles, self._prompt = None, np.zeros(0, np.int64)
+        cond: dict[str, Tensor] = {}
+        if self.classes or label is not None:
+            cond["label"] = self.wanted(n, label)
+        if prompt is not None:
+            self._prompt = self.coding.encode_all([self.clip_from("prompt", prompt)])[0]
+        start = torch.from_numpy(np.concatenate(([self.vocab], self._prompt)))
+        cond["prefix"] = start.expand(n, -1)
+        if seconds is not None and not 0 < seconds <= LONGEST_S:
+            raise UserError(f"seconds must lie between 0 and {LONGEST_S:g}, not {seconds}")
+        more: dict[str, Any] = {"stop": lambda tokens: tokens[:, -1] == self.vocab - 1}
+        if seconds is not None:
+            more["length"] = self.frames(seconds) * self.books
+        return cond, more
+
+    def wave(self, x: Tensor) -> np.ndarray:
+        """What was prompted, and what the model made of it, up to its end."""
+        tokens = x.flatten().numpy()
+        end = np.flatnonzero((tokens < 0) | (tokens >= self.vocab - 1))
+        tokens = tokens[: end[0]] if len(end) else tokens
+        return self.coding.decode(np.concatenate((self._prompt, tokens)))
+
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+        """A WAV file of unknown length, written while it is made: pipe it to a player."""
+        if out.isatty():
+            raise UserError("stream=true writes sound: send it to a player or a file, as in … stream=true | aplay")
+        out.write(wav_header(self.rate_hz))
+        decoder = self.coding.decoder()
+        for part in (decoder.feed(int(token)) for token in self._told(chunks)):
+            if len(part):
+                out.write((np.clip(np.round(part * 32768), -32768, 32767)).astype("<i2").tobytes())
+                out.flush()
+        rest = decoder.flush()
+        out.write((np.clip(np.round(rest * 32768), -32768, 32767)).astype("<i2").tobytes())
+        out.flush()
+
+    def _told(self, chunks: Iterator[Tensor]) -> Iterator[int]:
+        yield from self._prompt
+        for chunk in chunks:
+            if not 0 <= int(chunk[0]) < self.vocab - 1:
+                return
+            yield int(chunk[0])
+
+    def metrics(self, samples: Tensor, split: str, *, border: int | None = None) -> dict[str, Any]:
+        """Fréchet distance and inception score on a classifier's features, levels, clipping, and traces of what lies
+        every `border` samples (default: the codec's frames)."""
+        from genzoo_audio import metrics
+
+        waves = [wave for wave in map(self.wave, samples) if len(wave) > 1]
+        real, _ = self.real(split)
+        return metrics.sound_scores(
+            waves,
+            real,
+            self.rate_hz,
+            period=border or self.coding.hop,
+            classifier=self.classifier() if self.classes else None,
+        )
+
+    def conditional_metrics(self, sample: Any, split: str, *, agreement: int = 300) -> dict[str, Any]:
+        """In how many of so many samples a classifier reads the label that was asked for."""
+        from genzoo_audio import metrics
+
+        if agreement < 0:
+            raise ValueError("scoring.agreement must not be negative")
+        if not self.classes or not agreement:
+            return {}
+        cond, _ = self.condition(agreement)
+        return metrics.label_agreement_of(self, sample, cond)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "coding": self.coding.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.coding = load_coding(state["coding"])
+
+
+LONGEST_S = 600.0
+"""Of a sample, in seconds."""
