@@ -141,7 +141,7 @@ def test_a_run_means_its_best_checkpoint_then_its_last(tmp_path):
 
 def test_tensors_of_the_data_state(tmp_path):
     """Travel beside the weights and come back where they were, bit for bit; the JSON names them for a reader."""
-    codec = {"kind": "codec", "weights": {"a.b": torch.randn(3, 2), "count": torch.tensor([1, 2])}, "config": {"n": [1]}}
+    codec = {"kind": "c", "weights": {"a.b": torch.randn(3, 2), "count": torch.tensor([1, 2])}, "config": {"n": [1]}}
     content = {**CONTENT, "data_state": {"rate_hz": 8000, "coding": codec}}
     checkpoint.save(tmp_path / "c", step=1, weights={"w": torch.ones(2)}, **content)
     found = checkpoint.load(tmp_path / "c")
