@@ -540,7 +540,7 @@ class Tuned(Bigram):
 
 
 def test_further_conditions():
-    """What the context of the spec names reaches the network by its name, in likelihoods and in both rows of guidance."""
+    """What the spec's context names reaches the network by its name, in likelihoods and in all rows of guidance."""
     spec = Spec((3,), 4, 2, {"prefix": (-1,), "bias": (4,)})
     model = Autoregressive(spec, Tuned)
     x, cond = torch.tensor([[1, 0, 3], [2, 2, 1]]), {"bias": torch.randn(2, 4), "label": torch.tensor([0, 1])}

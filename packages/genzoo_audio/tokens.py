@@ -25,6 +25,8 @@ class TokenData(AudioData):
     codec: of tokens=codec: a checkpoint of preset audio_codec. It travels inside this model's checkpoints.
     stride: of a score: each token is scored once, with at least seconds - stride of its clip before it (or all there
         is), in seconds; default half of `seconds`.
+    shifts: of tokens=codec: each training clip is coded so many times, each time begun a part of a frame later, which
+        gives other codes of the same sound to learn from.
     The other options are those of `AudioData`.
     """
 
@@ -34,6 +36,7 @@ class TokenData(AudioData):
         tokens: Literal["mulaw", "codec"] = "mulaw",
         codec: str | None = None,
         stride: float | None = None,
+        shifts: int = 1,
         path: str = "melodies",
         rate_hz: int | None = None,
         seconds: float = 0.25,
@@ -50,6 +53,8 @@ class TokenData(AudioData):
             raise UserError("data.codec is a checkpoint of a codec where data.tokens=codec, and null elsewhere")
         if stride is not None and not 0 < stride <= seconds:
             raise UserError(f"data.stride must lie between 0 and data.seconds={seconds}, not {stride}")
+        if shifts < 1 or (shifts > 1 and not codec):
+            raise UserError(f"data.shifts is at least 1, and 1 without a codec, not {shifts}")
         super().__init__(
             path=path,
             rate_hz=rate_hz,
@@ -63,7 +68,7 @@ class TokenData(AudioData):
             embedded=embedded,
             seed=seed,
         )
-        self.codec, self.stride = codec, stride
+        self.codec, self.stride, self.shifts = codec, stride, shifts
         self.coding: MuLaw | CodecTokens | None = None
 
     @property
@@ -106,13 +111,15 @@ class TokenData(AudioData):
         elif self.coding.rate_hz:
             raise UserError(f"data.rate_hz={self.asked['rate_hz']}: the codec is for {self.coding.rate_hz} Hz")
         super().prepare()
-        self.sequences = {split: self.coding.encode_all(self.real(split)[0]) for split in ("train", "val")}
-        lengths = {split: self.token_counts(split) for split in self.sequences}
-        self._windows = {split: self.windows(split, lengths[split], self.size) for split in self.sequences}
-
-    def token_counts(self, split: str) -> np.ndarray:
-        """Tokens of each clip, with its end."""
-        return np.array([len(tokens) + 1 for tokens in self.sequences[split]])
+        offsets = [i * self.coding.hop // self.shifts for i in range(self.shifts)]
+        waves = {split: self.real(split)[0] for split in ("train", "val")}
+        waves["train"] = [
+            wave[offset:] if len(wave) > 2 * offset else wave for offset in offsets for wave in waves["train"]
+        ]
+        self.sequences = {split: self.coding.encode_all(waves[split]) for split in waves}
+        # Tokens of each clip (in each of its codings), with its end.
+        self.counts = {split: np.array([len(s) + 1 for s in clips]) for split, clips in self.sequences.items()}
+        self._windows = {split: self.windows(split, counts, self.size) for split, counts in self.counts.items()}
 
     def _piece(self, split: str, place: int, start: int, size: int) -> np.ndarray:
         """`size` tokens of a clip from token `start` on, after the one before them (the start token, at the beginning);
@@ -127,12 +134,12 @@ class TokenData(AudioData):
         return piece
 
     def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
-        lengths, mine, pieces, labels = self.token_counts(split), self._rows(split), [], []
+        mine, pieces, labels = self._rows(split), [], []
         for row in rows if rows is not None else range(size):
-            place, start = self.drawn(self._windows[split], lengths, step * size + row, self.size, split)
+            place, start = self.drawn(self._windows[split], self.counts[split], step * size + row, self.size, split)
             start -= start % self.books
             pieces.append(self._piece(split, place, start, self.size))
-            labels.append(self.label_of[mine[place]])
+            labels.append(self.label_of[mine[place % len(mine)]])
         batch = self._batch(np.stack(pieces), 1, labels)
         return Batch(batch.x.view(-1, *self.spec.shape), batch.cond)
 
@@ -145,7 +152,7 @@ class TokenData(AudioData):
 
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         """Every token once, the shortest clips first."""
-        mine, counts = self._rows(split), self.token_counts(split)
+        mine, counts = self._rows(split), self.counts[split]
         stride = self.frames(self.stride or self.seconds / 2) * self.books
         before = self.size - stride + 1
         firsts = [(place, 0, self.size) for place in np.argsort(counts, kind="stable")]
@@ -159,7 +166,7 @@ class TokenData(AudioData):
                 pieces = [self._piece(split, p, s - seen + 1, seen - 1 + longest) for p, s, _ in rows]
                 for piece, (_, _, count) in zip(pieces, rows, strict=True):
                     piece[seen + count :] = -1
-                yield self._batch(np.stack(pieces), seen, [self.label_of[mine[p]] for p, _, _ in rows])
+                yield self._batch(np.stack(pieces), seen, [self.label_of[mine[p % len(mine)]] for p, _, _ in rows])
 
     def condition(
         self,

@@ -38,8 +38,8 @@ def likelihood(model: GenerativeModel, data: Data, split: str, *, batch_size: in
 @torch.inference_mode()
 def mean_loss(model: GenerativeModel, data: Data, split: str, *, batch_size: int = 64) -> dict[str, Any]:
     """Mean of the model's own loss over one sweep of a split, with the same noise every time, and of the numbers that
-    the loss gives beside it: {"loss", "examples", …}. For models without a likelihood; compare it only with models of the
-    same loss."""
+    the loss gives beside it: {"loss", "examples", …}. For models without a likelihood; compare it only with models of
+    the same loss."""
     device = next(model.parameters()).device
     total, count, logs = 0.0, 0, {}
     for i, batch in enumerate(data.sweep(split, batch_size)):
