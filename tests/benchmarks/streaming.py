@@ -31,9 +31,8 @@ def main() -> None:
         sound_s += seconds
         slowest = min(slowest, seconds / (time.process_time() - start))
     spent = time.process_time() - began
-    print(
-        f"{sound_s:.1f} s of sound in {spent:.1f} CPU s: {sound_s / spent:.2f} x real time; slowest clip {slowest:.2f} x"
-    )
+    rate = f"{sound_s / spent:.2f} x real time, the slowest clip {slowest:.2f} x"
+    print(f"{sound_s:.1f} s of sound in {spent:.1f} CPU s: {rate}")
 
 
 if __name__ == "__main__":
