@@ -98,9 +98,9 @@ def test_json_forms(tmp_path):
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"train": [CHORD], "valid": [CHORD, CHORD], "test": []}))
     assert [(name, split) for name, split, _ in files.read_pieces(file)] == [
-        ("a.jsontrain[0]", "train"),
-        ("a.jsonvalid[0]", "val"),
-        ("a.jsonvalid[1]", "val"),
+        ("a.json train[0]", "train"),
+        ("a.json valid[0]", "val"),
+        ("a.json valid[1]", "val"),
     ]
     file.write_text("[[[72, 67, 64, 48.0], [72, null, -1, 0], [NaN, 60, 0, 48]]]")
     assert files.read_piece(file).tolist() == [[72, 67, 64, 48], [72, 0, 0, 0], [0, 60, 0, 48]]
@@ -159,10 +159,10 @@ def test_folders(tmp_path, capsys):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         files.write_midi(np.array(CHORD * 16), tmp_path / place)
     assert [(piece.name, piece.split) for piece in load(tmp_path)] == [
-        ("d.mid", "test"),
-        ("a.mid", "train"),
-        ("b.MID", "train"),
-        ("c.midi", "val"),
+        ("test/d.mid", "test"),
+        ("train/a.mid", "train"),
+        ("train/b.MID", "train"),
+        ("valid/c.midi", "val"),
     ]
     (tmp_path / "train" / "broken.mid").write_bytes(b"MThd")
     with pytest.raises(UserError, match=r"broken\.mid .*on_error=skip"):
