@@ -35,7 +35,7 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[f"{p}: {c}" for p, c in ALL])
-def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsys):
+def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinary):
     """Runs it on a smoke run, or composes it where it would train for minutes."""
     words = shlex.split(command)
     if words[0] == "make":
@@ -79,4 +79,4 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsys):
             for file, name in zip(sorted(Path("made").glob("*.ply")), ("scan.ply", "a.ply", "b.ply"), strict=True):
                 shutil.copy(file, name)
     cli.main([w.replace("{", "").replace("}", "") for w in words[1:]])
-    assert capsys.readouterr().out
+    assert capsysbinary.readouterr().out
