@@ -175,7 +175,8 @@ def explain(error: Exception, known: Sequence[str], config_dir: str | None = Non
         group, _, name = absent[1].rpartition("/")
         folders = [config_folder(), *([Path(config_dir)] if config_dir else [])]
         there = sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")}) if group else []
-        return f"there is no {group or 'config'} {name!r}{did_you_mean(name, there)}; there are: {', '.join(there)}"
+        shown = ", ".join(n for n in there if not n.endswith("_smoke"))  # those are the tests' own
+        return f"there is no {group or 'config'} {name!r}{did_you_mean(name, there)}; there are: {shown}"
     return text.strip().splitlines()[0]
 
 
