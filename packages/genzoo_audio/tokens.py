@@ -245,7 +245,7 @@ class TokenData(AudioData):
         if not self.classes or not agreement:
             return {}
         cond, _ = self.condition(agreement)
-        return metrics.label_agreement_of(self, sample, cond)
+        return metrics.label_agreement_of(self, sample, cond, split=split)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "coding": self.coding.state_dict()}
