@@ -225,6 +225,34 @@ def test_gaussian_velocity_is_what_training_looks_for():
     assert loss(1, 0) < min(loss(1.1, 0), loss(0.9, 0), loss(1, 0.15), loss(1, -0.15))
 
 
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
+def test_an_estimate_of_data_is_the_velocity_it_implies(solver):
+    """The same field, said as clean data, gives the same samples; its loss is the same until the end of the path, and
+    x_hat is what it says."""
+
+    def clean(x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return x + (1 - t[:, None]) * to_gaussian(x, t, cond)
+
+    plain, data = flow(to_gaussian), flow(clean, estimate="data")
+    noise = torch.randn(50, 2, dtype=torch.float64, generator=seeded())
+    both = [model.sample(50, {}, seeded(), steps=5, solver=solver, noise=noise) for model in (plain, data)]
+    torch.testing.assert_close(*both, rtol=0, atol=1e-12)
+    x_1 = torch.randn(400, 2, dtype=torch.float64, generator=seeded(1))
+    losses = [model.loss(Batch(x_1), seeded(2)) for model in (plain, data)]
+    early = data.net.asked[-1][1] < 0.95
+    torch.testing.assert_close(losses[0].value[early], losses[1].value[early], rtol=1e-9, atol=1e-9)
+    assert (losses[1].value <= losses[0].value + 1e-9).all()
+    torch.testing.assert_close(losses[0].x_hat, losses[1].x_hat, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 40])
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
+def test_what_an_estimate_of_data_knows_samples_have(solver, steps):
+    goal = torch.randn(7, 2, generator=seeded(1))
+    model = flow(lambda x, t, cond: goal, estimate="data")
+    torch.testing.assert_close(model.sample(7, {}, seeded(), steps=steps, solver=solver), goal, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0, 4.0])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_guidance_formula(solver, guidance):
@@ -280,6 +308,9 @@ def test_noise_of_another_shape_is_refused(shape):
         (lambda: flow(still, coupling="sinkhorn"), "coupling is independent or optimal_transport, not 'sinkhorn'"),
         (lambda: flow(still).sample(2, {}, seeded(), steps=0), "steps must be at least 1, not 0"),
         (lambda: flow(still).sample(2, {}, seeded(), solver="rk4"), "solver is one of .*heun, not 'rk4'"),
+        (lambda: flow(still, estimate="noise"), "estimate is velocity or data, not 'noise'"),
+        (lambda: flow(still, estimate="data").sample(2, {}, seeded(), solver="heun"), "choose midpoint"),
+        (lambda: flow(still, estimate="data").noise_of(torch.zeros(2, 2), {}), "train with estimate=velocity"),
     ],
 )
 def test_wrong_options(make, message):

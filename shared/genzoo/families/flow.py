@@ -16,6 +16,9 @@ from genzoo.families.solvers import Solver, solve
 LEAST_REST = 1e-3
 """Of the time left, for a projected velocity: heun asks for one at the very end."""
 
+LEAST_TRAINED = 0.05
+"""Of the time left, by which training divides the error of an estimate of clean data (Li & He 2025, table 9)."""
+
 
 class Flow(GenerativeModel):
     """Rectified flow matching (Liu et al. 2023, eq. 1; Lipman et al. 2023): x_t = (1 - t) x_0 + t x_1, and the network
@@ -29,6 +32,9 @@ class Flow(GenerativeModel):
         squared distances is least (Tong et al. 2024), which straightens the paths. Unconditional data only: matching
         across different conditions would tie the noise to the condition.
     label_dropout: share of examples trained without their label, for guidance.
+    estimate: what the network gives: the "velocity", or clean "data", of which the velocity (data - x_t) / (1 - t) is
+        made, in the loss as well (Li & He 2025, JiT, table 1). Data that lie on few dimensions of many (patches of
+        pictures) are easier to say than the noise in them. What the network knows for certain, samples have exactly.
     base: makes the Gaussian that the paths start from, in place of the standard one, from the spec: a module that is
         called with cond and gives mean and standard deviation, which broadcast to [B, *shape]. The flow then runs in
         its units, (x - mean) / std, and learns only what the base does not know (a forecast from a simpler one:
@@ -50,6 +56,7 @@ class Flow(GenerativeModel):
         times: Literal["uniform", "logit_normal"] = "uniform",
         coupling: Literal["independent", "optimal_transport"] = "independent",
         label_dropout: float = 0.1,
+        estimate: Literal["velocity", "data"] = "velocity",
         base: Callable[[Spec], nn.Module] | None = None,
         project: Callable[[Spec], nn.Module] | None = None,
     ) -> None:
@@ -60,15 +67,18 @@ class Flow(GenerativeModel):
             raise ValueError(f"times is uniform or logit_normal, not {times!r}")
         if coupling not in ("independent", "optimal_transport"):
             raise ValueError(f"coupling is independent or optimal_transport, not {coupling!r}")
+        if estimate not in ("velocity", "data"):
+            raise ValueError(f"estimate is velocity or data, not {estimate!r}")
         if coupling == "optimal_transport" and (spec.classes or spec.context):
             raise ValueError("coupling=optimal_transport is for data without labels and context: choose independent")
         self.spec, self.net = spec, net(spec)
         self.base = base(spec) if base else None
         self.project = project(spec) if project else None
-        self.times, self.coupling, self.label_dropout = times, coupling, label_dropout
+        self.times, self.coupling, self.label_dropout, self.estimate = times, coupling, label_dropout, estimate
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t)."""
+        """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t). With
+        estimate=data: of (net(x_t, t) - x_1)^2 / (1 - t)^2; x_hat = net(x_t, t)."""
         mean, std, known = self._base(batch.cond, len(batch))
         x_1 = (batch.x - mean) / std
         x_0 = torch.randn(x_1.shape, device=x_1.device, dtype=x_1.dtype, generator=generator)
@@ -86,11 +96,14 @@ class Flow(GenerativeModel):
                 dropped = torch.rand(len(x_1), device=x_1.device, generator=generator) < self.label_dropout
                 label = label.masked_fill(dropped, self.spec.classes)
             cond["label"] = label
-        velocity = self.net(x_t, t, cond)
-        error = (velocity - (x_1 - x_0)).square()
+        found = self.net(x_t, t, cond)
+        if self.estimate == "data":
+            estimate, error = found, ((found - x_1) / (1 - t_full).clamp(min=LEAST_TRAINED)).square()
+        else:
+            estimate, error = x_t + (1 - t_full) * found, (found - (x_1 - x_0)).square()
         weight = getattr(self.base, "weight", None)
         value = (error if weight is None else error * weight).flatten(1).mean(dim=1)
-        return Loss(value, x_hat=mean + std * (x_t + (1 - t_full) * velocity))
+        return Loss(value, x_hat=mean + std * estimate)
 
     def _base(self, cond: Mapping[str, Tensor], rows: int) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
         """Mean and standard deviation of the noise, and what the network is told of them."""
@@ -124,6 +137,10 @@ class Flow(GenerativeModel):
             raise ValueError(f"steps must be at least 1, not {steps}")
         if temperature < 0:
             raise ValueError(f"temperature must not be negative, not {temperature:g}")
+        if self.estimate == "data" and solver == "heun":
+            raise ValueError(
+                "solver=heun asks how data move when they are there, which estimate=data cannot say: choose midpoint"
+            )
         device, shape = generator.device, (n, *self.spec.shape)
         if noise is not None and noise.shape != shape:
             raise ValueError(f"noise must have the shape {shape}, not {tuple(noise.shape)}")
@@ -150,6 +167,8 @@ class Flow(GenerativeModel):
         noises of two examples lie the noises of what is between them (Song et al. 2021, sec. 4.3)."""
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
+        if self.estimate == "data":
+            raise ValueError("estimate=data cannot say how data move when they are there: train with estimate=velocity")
         mean, std, known = self._base(cond, len(x))
         field = self._field({**cond, **known}, 1.0)
         return solve(solver, field, (x - mean) / std, [1 - i / steps for i in range(steps + 1)])
@@ -160,16 +179,20 @@ class Flow(GenerativeModel):
         def velocity(x: Tensor, t: float) -> Tensor:
             t_n = torch.full((len(x),), t, device=x.device, dtype=x.dtype)
             if not self.spec.classes:
-                return self.net(x, t_n, dict(cond))
+                return self._velocity(x, t_n, dict(cond))
             none = torch.full((len(x),), self.spec.classes, device=x.device)
             told = {"label": none, **cond}
             if guidance == 1.0:
-                return self.net(x, t_n, told)
+                return self._velocity(x, t_n, told)
             twice = {name: torch.cat((value, none if name == "label" else value)) for name, value in told.items()}
-            labelled, unlabelled = self.net(torch.cat((x, x)), torch.cat((t_n, t_n)), twice).chunk(2)
+            labelled, unlabelled = self._velocity(torch.cat((x, x)), torch.cat((t_n, t_n)), twice).chunk(2)
             return unlabelled + guidance * (labelled - unlabelled)
 
         return velocity
+
+    def _velocity(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        found = self.net(x, t, cond)
+        return found if self.estimate == "velocity" else (found - x) / (1 - t).view(-1, *[1] * (x.ndim - 1))
 
 
 def match(noise: Tensor, data: Tensor) -> Tensor:
