@@ -6,20 +6,18 @@ Legend: N clips.
 import hashlib
 import io
 import json
-import os
 import shutil
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from genzoo.download import cache_folder
 from genzoo.errors import UserError
+from genzoo.keeping import folder_beside, keep
+from genzoo.progress import shown
 from genzoo_audio.files import Broken, rate_of, read, to_int16, trim_silence
 
 VERSION = 1
@@ -95,26 +93,6 @@ def read_all(
     return found
 
 
-def folder_beside(place: Path) -> Path | None:
-    """A new folder to write to; None where none can be made."""
-    try:
-        unfinished = place.with_name(f".unfinished-{place.name}-{os.getpid()}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        return unfinished
-    except OSError:
-        return None
-
-
-def keep(unfinished: Path, place: Path) -> None:
-    """Under its name, unless another process was faster."""
-    try:
-        os.rename(unfinished, place)
-    except OSError:
-        if not place.is_dir():
-            raise
-
-
 def read_kept(place: Path) -> Scan | None:
     """What was kept, its samples as a np.memmap; None where there is nothing, or it is damaged."""
     try:
@@ -137,17 +115,3 @@ def most_common_rate(files: Sequence[tuple[str, Path]]) -> int:
         except Broken:
             continue
     return max(rates, key=lambda rate_hz: (rates[rate_hz], rate_hz), default=1)
-
-
-def shown(files: Sequence[tuple[str, Path]], what: str) -> Iterator[tuple[str, Path]]:
-    """The files one by one, with a bar on stderr, or a line every ten seconds where it is no terminal."""
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        yield from track(files, description=what, console=console, transient=True)
-        return
-    said = time.monotonic()
-    for i, found in enumerate(files):
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
-            console.print(f"{what} {i}/{len(files)}")
-        yield found

@@ -6,9 +6,8 @@ Legend: N clips.
 import csv
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
+from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, validating
 from genzoo_audio.files import SUFFIXES, from_int16, to_int16
 from genzoo_audio.public import PUBLIC, place_of
 from genzoo_audio.scan import scan
-
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folders that are splits."""
 
 LISTS = {"validation_list.txt": "val", "testing_list.txt": "test"}
 """Lists of names that are splits, as in Speech Commands; what is in none of them trains."""
@@ -127,16 +123,19 @@ def find_clips(
         if min(end - start for start, end in pairwise(starts)) < 2:
             raise UserError(f"data.path={path} is one file, too short to be cut into train and val: give a folder")
     names, found_labels = [found.name for found in usable], [found.label for found in usable]
-    val = split(path, usable, found_labels, val_match, val_fraction, seed)
+    splits = [found.split for found in usable]
+    options = {"val_match": val_match, "val_fraction": val_fraction, "seed": seed}
+    val = validating(path, names, found_labels, splits, **options)
     return Clips(read.rate_hz, read.samples, np.array(starts, np.int64), names, found_labels, fields, val)
 
 
 def tunes(count: int, rate_hz: int, val_match: str | None, val_fraction: float, seed: int) -> Clips:
     """The first tunes of `melodies.melodies`, always the same ones."""
     samples, starts, labels = embedded_tunes(count, rate_hz)
-    found = [Found(Path(), f"{label}_{i:03d}.wav", label) for i, label in enumerate(labels)]
-    val = split("melodies", found, labels, val_match, val_fraction, seed)
-    return Clips(rate_hz, samples, starts, [tune.name for tune in found], list(labels), ("timbre",), val)
+    names = [f"{label}_{i:03d}.wav" for i, label in enumerate(labels)]
+    options = {"val_match": val_match, "val_fraction": val_fraction, "seed": seed}
+    val = validating("melodies", names, labels, [None] * len(names), **options)
+    return Clips(rate_hz, samples, starts, names, list(labels), ("timbre",), val)
 
 
 @lru_cache(maxsize=1)
@@ -169,15 +168,13 @@ def find(path: str) -> tuple[Path, list[Found]]:
         raise UserError(
             f"data.path={path}: there is no such file or folder (known sets: melodies, {', '.join(PUBLIC)})"
         )
-    below = [f.relative_to(place).parts for f in place.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
-    parts = sorted(names for names in below if not any(name.startswith(".") for name in names))
+    parts = files_below(place, SUFFIXES)
     lists = listed(place)
     if lists:
         parts = [names for names in parts if names[0] != NOISE]
     if not parts:
         raise UserError(f"data.path={path}: the folder holds no {', '.join(SUFFIXES)} file")
-    tops = {names[0].lower() for names in parts if len(names) > 1}
-    split_first = "train" in tops and tops <= set(SPLITS)
+    split_first = splits_first(parts)
     files = []
     for names in parts:
         first, second = [*names[:-1], "", ""][:2]
@@ -195,34 +192,6 @@ def listed(place: Path) -> dict[str, str]:
         if (place / file).is_file():
             splits |= dict.fromkeys((place / file).read_text(encoding="utf-8", errors="replace").split(), kind)
     return splits
-
-
-def official(files: list[Found]) -> list[Found]:
-    """The split of a published set: train/ is train; val is test/ where there is one, else val/. Where there are all
-    three, val/ is left out, as in published scores. No train/, or nothing to score: no split."""
-    there = {found.split for found in files}
-    if {"train", "val", "test"} <= there:
-        fewer = [found for found in files if found.split != "val"]
-        print(f"{len(files) - len(fewer)} files of val are left out: test is what is scored", file=sys.stderr)
-        files = fewer
-    kept = {"train": "train", "val": "val", "test": "val"} if "train" in there and there & {"val", "test"} else {}
-    return [replace(found, split=kept.get(found.split)) for found in files]
-
-
-def refuse(
-    path: str, broken: Sequence[tuple[str, str]], count: int, on_error: Literal["stop", "skip"], any_left: bool
-) -> None:
-    """Stops at the first broken file, or says which are left out of `count`."""
-    if not broken:
-        return
-    name, reason = broken[0]
-    if on_error == "stop":
-        raise UserError(f"data.path={path}: {name} {reason} (data.on_error=skip leaves it out)")
-    if not any_left:
-        raise UserError(f"data.path={path}: no clip can be used, {len(broken)} are broken; the first: {name} {reason}")
-    for name, reason in broken:
-        print(f"skipped: {name} {reason}", file=sys.stderr)
-    print(f"{len(broken)} of {count} files are left out", file=sys.stderr)
 
 
 # ---- labels
@@ -283,36 +252,3 @@ def table(labels: str, folder: Path) -> tuple[dict[str, tuple[str, ...]], tuple[
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"data.labels={labels} is no CSV file in UTF-8 ({error})") from error
     return told, fields
-
-
-# ---- splits
-
-
-def split(
-    path: str, files: Sequence[Found], labels: Sequence[str], val_match: str | None, val_fraction: float, seed: int
-) -> np.ndarray:
-    """Which files validate, bool [N]: of folders or lists, by a pattern, or drawn from each label."""
-    if val_fraction == 1:
-        return np.ones(len(files), bool)
-    if any(found.split for found in files):
-        if val_match:
-            raise UserError(f"data.path={path} has a split of its own: data.val_match={val_match} must be null")
-        bare = next((found.name for found in files if not found.split), None)
-        if bare:
-            raise UserError(
-                f"data.path={path}: {bare} is in no train/, val/ or test/ folder, and others are: put all there"
-            )
-        val, mend = np.array([found.split == "val" for found in files]), "what is there for it is broken"
-    elif val_match:
-        val = np.array([fnmatchcase(Path(found.name).name, val_match) for found in files])
-        mend = f"set data.val_match so that it matches some names, not all or none: it is {val_match}"
-    else:
-        val, mend = np.zeros(len(files), bool), "give more files, or set data.val_match"
-        for label in sorted(set(labels)):
-            mine = np.flatnonzero(np.array(labels) == label)
-            mine = numpy_generator("split", seed, label).permutation(mine)
-            val[mine[: min(max(1, round(len(mine) * val_fraction)), len(mine) - 1)]] = True  # a lone one trains
-    for side, count in (("train", (~val).sum()), ("val", val.sum())):
-        if not count:
-            raise UserError(f"data.path={path}: of {len(files)} clips none is for {side}: {mend}")
-    return val

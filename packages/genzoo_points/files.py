@@ -4,24 +4,21 @@ Legend: S shapes, P points, F triangles. Coordinates are as in the files, in the
 """
 
 import hashlib
-import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from genzoo.download import cache_folder
 from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
+from genzoo.keeping import keep_file
+from genzoo.progress import shown
 from genzoo_points.readers import Broken, Note, arrays_of, draw, read_file
 from genzoo_points.sources import ARRAYS, SUFFIXES, Found, find
 
@@ -160,7 +157,7 @@ def read_all(
             raise UserError(f"data.path={path}: {name}: {reason} (data.on_error=skip leaves it out)") from reason
         skipped.append(f"{name}: {reason}")
 
-    for found in shown(files):
+    for found in shown(files, "shapes"):
         try:
             megabytes = found.file.stat().st_size / 1e6
             if megabytes > max_mb:
@@ -210,20 +207,6 @@ def in_order(name: str) -> tuple[bool, int, str]:
     return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
 
 
-def shown(files: Sequence[Found]) -> Iterator[Found]:
-    """The files one by one, with a bar on stderr, or a line every ten seconds where it is no terminal."""
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        yield from track(files, description="shapes", console=console, transient=True)
-        return
-    said = time.monotonic()
-    for i, found in enumerate(files):
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
-            console.print(f"shapes {i}/{len(files)}")
-        yield found
-
-
 def keep(shapes: Shapes, file: Path) -> None:
     """For the next time; where the cache folder cannot be written, there is none."""
     arrays = {"points": shapes.points.numpy()}
@@ -231,15 +214,7 @@ def keep(shapes: Shapes, file: Path) -> None:
         values = getattr(shapes, name)
         if values is not None:
             arrays[name] = np.array(values, dtype=np.int64 if name == "labels" else np.str_)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as opened:
-            np.savez(opened, **arrays)
-        os.replace(part, file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    keep_file(file, lambda opened: np.savez(opened, **arrays))
 
 
 def read_kept(file: Path) -> Shapes | None:

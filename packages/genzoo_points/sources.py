@@ -5,11 +5,12 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from genzoo.download import cache_folder, download
 from genzoo.errors import UserError
+from genzoo.folders import SPLITS, files_below, official, splits_first
 
 MESHES = (".off", ".obj", ".ply", ".stl", ".glb", ".gltf")
 TEXTS = (".xyz", ".txt")
@@ -31,9 +32,6 @@ PUBLIC = {
     ),
 }
 """Address, SHA-256 (as TensorFlow Datasets publishes it), folder in the ZIP, GB. For academic research only."""
-
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folders that are splits."""
 
 SYNSETS = {
     "02691156": "airplane",
@@ -111,7 +109,7 @@ def find(path: str) -> list[Found]:
     The class is the first folder: `chair/a.off`, `chair/train/a.off` (ModelNet), `02691156/train/x.npy` (PointFlow's
     ShapeNet), `02691156/<model>/models/model_normalized.obj` (ShapeNetCore: one file of each model; the number gets its
     name, also where `path` is such a folder). Where the first folders are splits it is the second: `train/chair/a.off`.
-    Splits: see `official`. Hidden files and files with other endings are passed over.
+    Splits: see `genzoo.folders.official`. Hidden files and files with other endings are passed over.
     """
     if path.lower() in PUBLIC:
         place = public(path.lower())
@@ -125,13 +123,11 @@ def find(path: str) -> list[Found]:
         return [Found(place, place.name)]
     if not place.is_dir():
         raise UserError(f"data.path={path}: there is no such file or folder (public sets: {', '.join(PUBLIC)})")
-    found = [f.relative_to(place).parts for f in place.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
-    files = sorted(parts for parts in found if not any(part.startswith(".") for part in parts))
+    files = files_below(place, SUFFIXES)
     if not files:
         raise UserError(f"data.path={path}: the folder holds no {', '.join(SUFFIXES)} file")
     above = [place.resolve().name] if place.resolve().name in SYNSETS else []
-    tops = {parts[0].lower() for parts in files if len(parts) > 1}
-    split_first = not above and "train" in tops and tops <= set(SPLITS)
+    split_first = not above and splits_first(files)
     chosen: dict[tuple[str, ...], Found] = {}
     for parts in sorted(files, key=lambda parts: not parts[-1].startswith("model_normalized.")):
         first, second = ([*above, *parts[:-1], None, None])[:2]
@@ -141,18 +137,6 @@ def find(path: str) -> list[Found]:
         found_here = Found(place.joinpath(*parts), "/".join(parts), SYNSETS.get(label or "", label), split)
         chosen.setdefault((first, second) if is_model else parts, found_here)
     return official(sorted(chosen.values(), key=lambda found: found.name.split("/")))
-
-
-def official(files: list[Found]) -> list[Found]:
-    """The split of a published set: train/ is train; val is test/ where there is one, else val/. Where there are all
-    three, val/ is left out, as in published scores. No train/, or nothing to score: no split."""
-    there = {found.split for found in files}
-    if {"train", "val", "test"} <= there:
-        fewer = [found for found in files if found.split != "val"]
-        print(f"{len(files) - len(fewer)} files of val/ are left out: test/ is what is scored", file=sys.stderr)
-        files = fewer
-    split = {"train": "train", "val": "val", "test": "val"} if "train" in there and there & {"val", "test"} else {}
-    return [replace(found, split=split.get(found.split)) for found in files]
 
 
 def public(name: str) -> Path:

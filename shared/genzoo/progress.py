@@ -1,10 +1,21 @@
-"""What a person sees while a model learns: a live bar on a terminal, a line now and then elsewhere."""
+"""What a person sees while files are read and a model learns: a bar on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    track,
+)
+
+Item = TypeVar("Item")
 
 
 class TrainingProgress:
@@ -55,3 +66,17 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
+
+
+def shown(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items one by one, with a bar on stderr, or a line every ten seconds where it is no terminal."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        yield from track(items, description=what, console=console, transient=True)
+        return
+    said = time.monotonic()
+    for i, item in enumerate(items):
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            console.print(f"{what} {i}/{len(items)}")
+        yield item

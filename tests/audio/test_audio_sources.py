@@ -434,6 +434,6 @@ def test_progress_without_a_terminal(folder, monkeypatch, capsys):
     for i in range(3):
         clip(folder / f"{i}.wav")
     now = iter(range(0, 1000, 8))
-    monkeypatch.setattr("genzoo_audio.scan.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("genzoo.progress.time.monotonic", lambda: next(now))
     find_clips(str(folder), rate_hz=RATE_HZ)
     assert capsys.readouterr().err == "reading 1/3\n"

@@ -514,7 +514,7 @@ class TestLayouts:
                 (folder / label / split).mkdir(parents=True)
                 np.save(folder / label / split / "x.npy", cloud(20))
         shapes = load_shapes(str(folder), points=10)
-        assert capsys.readouterr().err == "2 files of val/ are left out: test/ is what is scored\n"
+        assert capsys.readouterr().err == "2 files of val are left out: test is what is scored\n"
         assert shapes.classes == ["airplane", "chair"]
         assert shapes.labels == [0, 0, 1, 1]
         assert shapes.splits == ["val", "train", "val", "train"]
@@ -747,6 +747,6 @@ def test_progress_without_a_terminal(folder, monkeypatch, capsys):
     for i in range(3):
         np.save(folder / f"{i}.npy", cloud(20))
     now = iter(range(0, 1000, 8))
-    monkeypatch.setattr("genzoo_points.files.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("genzoo.progress.time.monotonic", lambda: next(now))
     load_shapes(str(folder), points=20)
     assert capsys.readouterr().err == "shapes 1/3\n"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from genzoo.errors import UserError
+from genzoo.folders import SPLITS
 from genzoo_audio.files import Broken
 from genzoo_audio.music.tokens import HIGHEST, LOWEST, TICKS_PER_BAR, TICKS_PER_BEAT, VOICES
 
@@ -230,9 +231,6 @@ def write_midi(piece: np.ndarray, path: str | Path, *, beats_per_minute: float =
 
 
 # ---- JSON
-
-
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def read_json(path: Path, max_ticks: int) -> list[tuple[str, str | None, np.ndarray]]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from genzoo.download import download
 from genzoo.errors import UserError
-from genzoo_audio.music.files import SPLITS, SUFFIXES, read_pieces
+from genzoo.folders import SPLITS, files_below
+from genzoo_audio.music.files import SUFFIXES, read_pieces
 
 JSB = (
     "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/Jsb16thSeparated.json",
@@ -54,7 +55,7 @@ def load(path: str, *, embedded: int, on_error: Literal["stop", "skip"], max_tic
         raise UserError(f"data.path={path}: there is no such file or folder (others: chorales, jsb)")
     if place.is_file():
         return [Piece(*piece) for piece in read_pieces(place, max_ticks=max_ticks)]
-    found = list(files_below(place))
+    found = list(splits_below(place))
     if not found:
         raise UserError(f"data.path={path}: the folder holds no {', '.join(SUFFIXES)} file")
     pieces = []
@@ -70,10 +71,8 @@ def load(path: str, *, embedded: int, on_error: Literal["stop", "skip"], max_tic
     return pieces
 
 
-def files_below(place: Path) -> Iterator[tuple[Path, str, str | None]]:
+def splits_below(place: Path) -> Iterator[tuple[Path, str, str | None]]:
     """(file, its path below the folder, its split); hidden files are passed over."""
-    for file in sorted(place.rglob("*")):
-        parts = file.relative_to(place).parts
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not any(part.startswith(".") for part in parts):
-            split = SPLITS.get(parts[0].lower()) if len(parts) > 1 else None
-            yield file, "/".join(parts), split
+    for parts in files_below(place, SUFFIXES):
+        split = SPLITS.get(parts[0].lower()) if len(parts) > 1 else None
+        yield place.joinpath(*parts), "/".join(parts), split
