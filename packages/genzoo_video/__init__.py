@@ -1,0 +1,1 @@
+"""Video: clips from films, pictures and arrays as frames to generate, continue and score."""
