@@ -8,7 +8,6 @@ picture's axes, in the units of a sphere around the cloud.
 """
 
 import math
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,11 +15,11 @@ import numpy as np
 import torch
 
 from genzoo.errors import UserError
+from genzoo.pictures import font, save_gif, shortened
 from genzoo_points.output import Up
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
 
 SHIFT = {"x": 2, "y": 1, "z": 0}
 """How far the axes are rolled to bring one up."""
@@ -270,20 +269,7 @@ def contact_sheet(
 def write_title(pen: "ImageDraw", title: str, middle: tuple[float, float], size: int) -> None:
     """In one line no wider than `size` pixels."""
     letters = font(max(9, size // 14))
-    if letters.getlength(title) > size:
-        while title and letters.getlength(title + "…") > size:
-            title = title[:-1]
-        title += "…"
-    pen.text(middle, title, fill=(60, 60, 66), font=letters, anchor="mm")
-
-
-@cache
-def font(height: int) -> "FreeTypeFont":
-    """Matplotlib's own, which is always there."""
-    from matplotlib.font_manager import findfont
-    from PIL import ImageFont
-
-    return ImageFont.truetype(findfont("DejaVu Sans"), height)
+    pen.text(middle, shortened(title, letters, size), fill=(60, 60, 66), font=letters, anchor="mm")
 
 
 def turntable(
@@ -309,15 +295,4 @@ def turntable(
     first = clouds[0][np.isfinite(clouds[0]).all(axis=1)]
     same = {"elevation": elevation, "size": size, "up": up, "radius": spacing(first), "frame": enclosing(whole)}
     pictures = [render(x, azimuth=AZIMUTH_DEG + i * turn / times, **same) for i, x in enumerate(clouds)]
-    return save_moving(pictures, path)
-
-
-def save_moving(pictures: list[np.ndarray], path: Path) -> Path:
-    """All with the palette of some."""
-    from PIL import Image
-
-    some = np.concatenate(pictures[:: -(-len(pictures) // 8)], axis=1)
-    palette = Image.fromarray(some).quantize(COLOURS, dither=Image.Dither.NONE)
-    moving = [Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    moving[0].save(path, format="GIF", save_all=True, append_images=moving[1:], duration=FRAME_MS, loop=0)
-    return path
+    return save_gif(pictures, path, durations_ms=[FRAME_MS] * len(pictures), colours=COLOURS)

@@ -1,11 +1,17 @@
-"""What all pictures share; matplotlib without a screen and without global state."""
+"""What all pictures share; matplotlib without a screen and without global state; letters, and pictures that move."""
 
 import csv
+import io
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.ImageFont import FreeTypeFont
 
 
 def figure(width: float, height: float) -> "Figure":
@@ -39,3 +45,39 @@ def training_curve(log: Path, path: Path) -> Path | None:
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
     return save(picture, path)
+
+
+@cache
+def font(height: int) -> "FreeTypeFont":
+    """Matplotlib's own, which is always there, in pixels."""
+    from matplotlib.font_manager import findfont
+    from PIL import ImageFont
+
+    return ImageFont.truetype(findfont("DejaVu Sans"), height)
+
+
+def shortened(line: str, letters: "FreeTypeFont", pixels: float) -> str:
+    """A line no wider than so many pixels."""
+    if letters.getlength(line) > pixels:
+        while line and letters.getlength(line + "…") > pixels:
+            line = line[:-1]
+        line += "…"
+    return line
+
+
+def save_gif(pictures: Sequence[np.ndarray], path: Path, *, durations_ms: Sequence[int], colours: int = 256) -> Path:
+    """Pictures [H, W] (gray) or [H, W, 3], uint8, as a GIF without end, all with the palette of some, in one piece."""
+    from PIL import Image
+
+    from genzoo.checkpoint import replace
+
+    moving = [Image.fromarray(picture) for picture in pictures]
+    if moving[0].mode != "L":
+        some = np.concatenate(pictures[:: -(-len(pictures) // 8)], axis=1)
+        palette = Image.fromarray(some).quantize(colours, dither=Image.Dither.NONE)
+        moving = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in moving]
+    out = io.BytesIO()
+    options = {"save_all": True, "append_images": moving[1:], "duration": [*durations_ms], "loop": 0}
+    moving[0].save(out, format="GIF", **options)
+    replace(path, out.getvalue())
+    return path
