@@ -3,20 +3,16 @@
 Legend: B clips, T samples, L frames, M mels, C width, D features, F label fields.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genzoo.checkpoint import replace
-from genzoo.download import cache_folder
 from genzoo.draws import items_in_epochs, seed_of, torch_generator
 from genzoo.errors import UserError
+from genzoo.trained_once import trained_once
 from genzoo_audio.spectra import mel_filters
 
 VERSION = 1
@@ -136,33 +132,13 @@ def fit_classifier(
     labels = np.asarray(labels)
     if labels.shape != (len(waves), len(counts)) or (labels < 0).any() or (labels >= np.array(counts)).any():
         raise ValueError(f"labels of {len(waves)} clips are [N, F] from 0 to below {counts}, not {list(labels.shape)}")
-    told = seed_of(key, len(waves), rate_hz, seed, *counts)
-    file = cache_folder() / f"audio-classifier-{VERSION}-{told:016x}.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("audio classifier", seed))
-        net = AudioClassifier(counts, rate_hz)
-        if kept(file, net):
-            return net.eval()
-        print(f"training a classifier of {len(waves)} clips, kept in {file}", file=sys.stderr)
-        with torch.enable_grad():
-            train(net, waves, torch.from_numpy(labels.astype(np.int64)), seed)
-    from safetensors.torch import save
-
-    with suppress(OSError):  # where nothing can be kept, it is trained again
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, save(net.state_dict()))
-    return net.eval()
-
-
-def kept(file: Path, net: AudioClassifier) -> bool:
-    """Whether the network's weights could be read from a file."""
-    from safetensors.torch import load_file
-
-    if file.is_file():
-        with suppress(Exception):  # whatever a damaged file raises
-            net.load_state_dict(load_file(file))
-            return True
-    return False
+    return trained_once(
+        f"audio-classifier-{VERSION}",
+        lambda: AudioClassifier(counts, rate_hz),
+        lambda net: train(net, waves, torch.from_numpy(labels.astype(np.int64)), seed),
+        *(key, len(waves), rate_hz, seed, *counts),
+        seed=seed_of("audio classifier", seed),
+    )
 
 
 def train(net: AudioClassifier, waves: Sequence[Wave], labels: Tensor, seed: int) -> None:

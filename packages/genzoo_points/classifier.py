@@ -3,17 +3,14 @@
 Legend: B clouds, N points, C width.
 """
 
-import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genzoo.checkpoint import replace
-from genzoo.download import cache_folder
-from genzoo.draws import seed_of, torch_generator
+from genzoo.draws import torch_generator
+from genzoo.trained_once import trained_once
 
 if TYPE_CHECKING:
     from genzoo_points.data import PointsData
@@ -44,35 +41,28 @@ class PointClassifier(nn.Module):
 
 def classifier(data: "PointsData") -> PointClassifier:
     """Trained on the training split, or as it was kept in the cache folder for just this split."""
-    from safetensors.torch import load_file, save
+    told = (data.fingerprint("train"), data.points, data.seed, *data.mirror)
+    return trained_once(
+        f"points-classifier-{VERSION}",
+        lambda: PointClassifier(len(data.classes)),
+        lambda net: train(net, data),
+        *told,
+    )
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = PointClassifier(len(data.classes))
-    told = seed_of(data.fingerprint("train"), data.points, data.seed, *data.mirror)
-    file = cache_folder() / f"points-classifier-{VERSION}-{told:016x}.safetensors"
-    if file.is_file():
-        with suppress(Exception):  # a damaged file is made anew
-            net.load_state_dict(load_file(file))
-            return net.eval()
-    print(f"training a classifier of {len(data.classes)} classes, kept in {file}", file=sys.stderr)
+
+def train(net: PointClassifier, data: "PointsData") -> None:
     places = len(data.rows["train"])
     steps = max(200, EPOCHS * places // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    with torch.enable_grad():
-        for step in range(steps):
-            batch = data.batch(step, BATCH, "train")
-            x = thinned(batch.x, step)
-            loss = F.cross_entropy(net(x), batch.cond["label"])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    with suppress(OSError):  # where nothing can be kept, it is trained again
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, save(net.state_dict()))
-    return net.eval()
+    for step in range(steps):
+        batch = data.batch(step, BATCH, "train")
+        x = thinned(batch.x, step)
+        loss = F.cross_entropy(net(x), batch.cond["label"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def thinned(x: Tensor, seed: int) -> Tensor:

@@ -107,7 +107,7 @@ def test_made_anew(tmp_path, monkeypatch, capsys):
     first = fit_classifier(waves, labels, (2, 2), RATE_HZ, key="few")
     assert torch.equal(torch.random.get_rng_state(), state)
     (file,) = (tmp_path / "new").iterdir()
-    assert capsys.readouterr().err == f"training a classifier of 20 clips, kept in {file}\n"
+    assert capsys.readouterr().err == f"training the audio classifier that scores need, kept in {file}\n"
     content = file.read_bytes()
     file.write_bytes(content[:1000])
     again = fit_classifier(waves, labels, (2, 2), RATE_HZ, key="few")
