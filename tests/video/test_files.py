@@ -266,6 +266,22 @@ class TestBroken:
         with pytest.raises(UserError, match=rf"a{suffix} .*cut short"):
             read_video(tmp_path / f"a{suffix}")
 
+    def test_last_frame_cut(self, tmp_path):
+        """Also where the decoder makes a picture of what is left of it, and says nothing."""
+        content = film(tmp_path / "a.mov", noise(6, 64, 64), codec="mjpeg", pix_fmt="yuvj420p").read_bytes()
+        (tmp_path / "a.mov").write_bytes(content[:-200])
+        with pytest.raises(UserError, match=r"a.mov is damaged or cut short after 5 frames"):
+            read_video(tmp_path / "a.mov")
+
+    def test_damaged_inside(self, tmp_path):
+        """All is there, and some of it is junk: the decoder hides that, and marks the frame."""
+        content = bytearray(film(tmp_path / "a.avi", noise(20, 64, 64)).read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 200] = bytes(200)
+        (tmp_path / "a.avi").write_bytes(content)
+        with pytest.raises(UserError, match=r"a.avi is damaged or cut short after \d+ frames"):
+            read_video(tmp_path / "a.avi")
+
     @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
     @pytest.mark.parametrize("share", [0.4, 0.95])
     def test_picture_cut_short(self, tmp_path, suffix, share):

@@ -92,6 +92,16 @@ class TestFind:
         clip(folder / "b", 12)
         assert np.array_equal(find_videos(str(folder)).clip(0), frames)
 
+    def test_pictures_of_pictures(self, folder, capsys):
+        """Pictures above folders of frames are no frames."""
+        for name in ("walk/a", "walk/b", "run/c"):
+            clip(folder / name)
+        for name in ("all.png", "walk/thumb.png"):
+            Image.new("L", (8, 8)).save(folder / name)
+        videos = find_videos(str(folder))
+        assert (videos.names, videos.classes) == (["run/c", "walk/a", "walk/b"], ["run", "walk"])
+        assert "2 pictures beside clips are passed over; the first: all.png" in capsys.readouterr().err
+
     def test_sizes(self, folder):
         """That of most files, of several the largest, sides rounded down to a multiple of 8, or what is asked for."""
         for name, size in (("a.avi", (16, 24)), ("b.avi", (35, 47)), ("c", (35, 47)), ("d.gif", (64, 64))):
