@@ -11,7 +11,7 @@ import pytest
 SENTENCE = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. "
 TINY = ("trainer.steps=2", "trainer.val_every=0", "trainer.save_every=0", "samples=0")
 """Two steps and one checkpoint: what is left of a training where only its surroundings are tested."""
-FIRST = {"audio": {"data.codec": "audio_codec"}}
+FIRST = {"audio": {"data.codec": "audio_codec"}, "video_large": {"data.autoencoder": "video_autoencoder"}}
 """By smoke preset: keys that name the run of another, which is trained first."""
 
 

@@ -99,6 +99,28 @@ def test_noise_and_times_of_training(times, law):
     assert not torch.equal(t, parts(model, torch.full((4000, 2), 3.0, dtype=torch.float64), seed=1)[2])
 
 
+@pytest.mark.parametrize("shift", [0.5, 6.0])
+def test_shift(shift):
+    """Training sees the times that data `shift` times smaller would see at the same noise: t / (1 - t), data over
+    noise, is `shift` times less. So do samples, at whose ends it changes nothing."""
+    x_1 = torch.full((4000, 2), 3.0, dtype=torch.float64)
+    plain = parts(flow(still, (2,), times="logit_normal"), x_1)[2]
+    _, x_0, t = parts(flow(still, (2,), times="logit_normal", shift=shift), x_1)
+    torch.testing.assert_close(t / (1 - t), plain / (1 - plain) / shift, rtol=1e-9, atol=1e-12)
+    assert stats.kstest(x_0.flatten().numpy(), "norm").pvalue > 0.01
+    model = flow(still, (2,), shift=shift)
+    model.sample(1, {}, seeded(), steps=4, solver="euler")
+    asked = torch.tensor([t.item() for _, t, _ in model.net.asked])
+    torch.testing.assert_close(asked, torch.tensor([0, 1 / (1 + 3 * shift), 1 / (1 + shift), 3 / (3 + shift)]))
+    errors = []
+    noise = torch.randn(200, 2, dtype=torch.float64, generator=seeded())
+    for steps in (50, 100):
+        samples = flow(to_gaussian, shift=shift).sample(200, {}, seeded(), steps=steps, noise=noise)
+        errors.append((samples - MU - SIGMA * noise).square().mean().sqrt().item())
+    assert errors[1] < 1e-2
+    assert errors[0] / errors[1] > 3.5
+
+
 def test_label_dropout():
     """While training, the generator decides which labels become `classes`, in the given share; otherwise none does."""
     model = flow(still, classes=2, label_dropout=0.25)
@@ -308,6 +330,7 @@ def test_noise_of_another_shape_is_refused(shape):
         (lambda: flow(still, coupling="sinkhorn"), "coupling is independent or optimal_transport, not 'sinkhorn'"),
         (lambda: flow(still).sample(2, {}, seeded(), steps=0), "steps must be at least 1, not 0"),
         (lambda: flow(still).sample(2, {}, seeded(), solver="rk4"), "solver is one of .*heun, not 'rk4'"),
+        (lambda: flow(still, shift=0.0), "shift must be more than 0, not 0"),
         (lambda: flow(still, estimate="noise"), "estimate is velocity or data, not 'noise'"),
         (lambda: flow(still, estimate="data").sample(2, {}, seeded(), solver="heun"), "choose midpoint"),
         (lambda: flow(still, estimate="data").noise_of(torch.zeros(2, 2), {}), "train with estimate=velocity"),

@@ -85,7 +85,8 @@ class Trained:
                     if file:
                         checkpoint.write_tensor(file, x)
                 yield x, cond
-                cond = self.data.follow(x, cond)
+                if i + 1 < pieces:
+                    cond = self.data.follow(x, cond)
 
         return made()
 

@@ -4,7 +4,7 @@ Legend: B batch, n samples; x_0 is noise, x_1 is data, t runs from 0 to 1.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -28,6 +28,9 @@ class Flow(GenerativeModel):
     net: makes the network from the spec, and is then called with (x_t [B, *shape], t [B], cond) and returns the
         velocity [B, *shape]. cond holds `label` [B] (the value `classes` means: no label) and whatever the data gives.
     times: how training draws t: "uniform", or "logit_normal" (more of the middle; Esser et al. 2024, sec. 3.1).
+    shift: above 1, training and sampling spend more of their time in noise: t becomes t / (t + shift (1 - t)), which is
+        what data shift times smaller would do (Esser et al. 2024, eq. 23). The more numbers say the same thing (large
+        pictures, clips), the less noise leaves it open what they say.
     coupling: "independent", or "optimal_transport": noise and data of a batch are matched so that the sum of their
         squared distances is least (Tong et al. 2024), which straightens the paths. Unconditional data only: matching
         across different conditions would tie the noise to the condition.
@@ -54,6 +57,7 @@ class Flow(GenerativeModel):
         net: Callable[[Spec], nn.Module],
         *,
         times: Literal["uniform", "logit_normal"] = "uniform",
+        shift: float = 1.0,
         coupling: Literal["independent", "optimal_transport"] = "independent",
         label_dropout: float = 0.1,
         estimate: Literal["velocity", "data"] = "velocity",
@@ -65,6 +69,8 @@ class Flow(GenerativeModel):
             raise ValueError("a flow needs continuous data, and this data is tokens: choose model=autoregressive")
         if times not in ("uniform", "logit_normal"):
             raise ValueError(f"times is uniform or logit_normal, not {times!r}")
+        if not shift > 0:
+            raise ValueError(f"shift must be more than 0, not {shift:g}")
         if coupling not in ("independent", "optimal_transport"):
             raise ValueError(f"coupling is independent or optimal_transport, not {coupling!r}")
         if estimate not in ("velocity", "data"):
@@ -74,7 +80,8 @@ class Flow(GenerativeModel):
         self.spec, self.net = spec, net(spec)
         self.base = base(spec) if base else None
         self.project = project(spec) if project else None
-        self.times, self.coupling, self.label_dropout, self.estimate = times, coupling, label_dropout, estimate
+        self.times, self.shift, self.coupling = times, shift, coupling
+        self.label_dropout, self.estimate = label_dropout, estimate
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t). With
@@ -87,6 +94,7 @@ class Flow(GenerativeModel):
         t = torch.rand(len(x_1), device=x_1.device, dtype=x_1.dtype, generator=generator)
         if self.times == "logit_normal":
             t = torch.randn(len(x_1), device=x_1.device, dtype=x_1.dtype, generator=generator).sigmoid()
+        t = self.shifted(t)
         t_full = t.view(-1, *[1] * (x_1.ndim - 1))
         x_t = torch.lerp(x_0, x_1, t_full)
         cond = dict(batch.cond) | known
@@ -104,6 +112,10 @@ class Flow(GenerativeModel):
         weight = getattr(self.base, "weight", None)
         value = (error if weight is None else error * weight).flatten(1).mean(dim=1)
         return Loss(value, x_hat=mean + std * estimate)
+
+    def shifted(self, t: Any) -> Any:
+        """Times from 0 to 1, a number or a tensor, as `shift` moves them."""
+        return t / (t + self.shift * (1 - t)) if self.shift != 1 else t
 
     def _base(self, cond: Mapping[str, Tensor], rows: int) -> tuple[Tensor | float, Tensor | float, dict[str, Tensor]]:
         """Mean and standard deviation of the noise, and what the network is told of them."""
@@ -157,7 +169,7 @@ class Flow(GenerativeModel):
             x_hat = projection(mean + std * (x + rest * v), cond)
             return ((x_hat - mean) / std - x) / rest
 
-        x = mean + std * solve(solver, velocity, x, [i / steps for i in range(steps + 1)])
+        x = mean + std * solve(solver, velocity, x, [self.shifted(i / steps) for i in range(steps + 1)])
         return projection(x, cond) if projection else x
 
     def noise_of(
@@ -171,7 +183,7 @@ class Flow(GenerativeModel):
             raise ValueError("estimate=data cannot say how data move when they are there: train with estimate=velocity")
         mean, std, known = self._base(cond, len(x))
         field = self._field({**cond, **known}, 1.0)
-        return solve(solver, field, (x - mean) / std, [1 - i / steps for i in range(steps + 1)])
+        return solve(solver, field, (x - mean) / std, [self.shifted(1 - i / steps) for i in range(steps + 1)])
 
     def _field(self, cond: Mapping[str, Tensor], guidance: float) -> Callable[[Tensor, float], Tensor]:
         """The velocity at (x [n, *shape], t), with guidance where there are labels."""

@@ -1,0 +1,101 @@
+"""The network of a flow of clips: a transformer over patches of space and time, factorised.
+
+Legend: B clips, C channels, T frames, H, W pixels, F frames of patches, S patches of a frame, D width.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from attention_core import (
+    AdaptiveNorm,
+    Attention,
+    Block,
+    FeedForward,
+    FourierFeatures,
+    Patches,
+    Rotary,
+    SpaceTime,
+)
+from attention_core.positions import grid_positions
+from genzoo.contract import Spec
+
+BANDS = 16
+"""Frequencies of the flow's time."""
+
+BASE = 100.0
+"""Of the rotary frequencies: the slowest turns once in about 600 patches."""
+
+
+class VideoNet(nn.Module):
+    """(x_t [B, C, T, H, W], t [B], cond) -> clean clip [B, C, T, H, W]; for `Flow` with estimate=data.
+
+    Blocks look over the places of each frame and over the frames of each place in turn (Bertasius et al. 2021,
+    TimeSformer), with rotary phases in all three axes. Where cond["known"] [B, T] is 1, the frame is that of
+    cond["context"] [B, C, T, H, W]: the network sees it as it is, and gives it back untouched.
+
+    Each frame has a few tokens beside those of its patches, in which it can say what it shows to other frames, wherever
+    in them that is (registers; Darcet et al. 2024).
+
+    spec: of `VideoData`. dim, depth, heads: width, pairs of blocks, heads. patch: frames, rows and columns of a patch.
+    registers: tokens of a frame beside its patches. dropout: share of each branch dropped while training.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: Sequence[int] = (4, 4, 4),
+        registers: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, *shape = spec.shape
+        self.patches = Patches(patch)
+        self.grid = self.patches.grid(shape)
+        size = channels * math.prod(patch)
+        self.to_token = nn.Linear(size, dim)
+        self.to_known = nn.Linear(patch[0], dim)
+        self.place = nn.Parameter(0.02 * torch.randn(math.prod(self.grid[1:]), dim))
+        self.registers = nn.Parameter(0.5 * torch.randn(registers, dim))
+        self.time = FourierFeatures(1, bands=BANDS, min_frequency=0.5, max_frequency=64.0)
+        self.to_cond = nn.Sequential(nn.Linear(self.time.out_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.label = nn.Embedding(spec.classes + 1, dim) if spec.classes else None
+
+        def block() -> Block:
+            attention = Attention(dim, heads=heads, qk_norm=True)
+            return Block(attention, FeedForward(dim), cond_dim=dim, dropout=dropout)
+
+        self.blocks = nn.ModuleList(SpaceTime(block(), block()) for _ in range(depth))
+        self.in_space, self.in_time = Rotary(dim // heads, axes=2, base=BASE), Rotary(dim // heads, base=BASE)
+        self.norm = AdaptiveNorm(dim, dim)
+        self.to_pixels = nn.Linear(dim, size)
+        nn.init.zeros_(self.to_pixels.weight)
+        nn.init.zeros_(self.to_pixels.bias)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        known = cond["known"].to(x)
+        given = known[:, None, :, None, None] > 0
+        x = torch.where(given, cond["context"].to(x), x)
+        told = self.to_cond(self.time(t[:, None]))
+        if self.label is not None:
+            told = told + self.label(cond["label"])
+        frames, rows, columns = self.patches.grid(x.shape[2:])
+        known_bfp = known.unflatten(1, (frames, -1))
+        tokens = self.to_token(self.patches(x)).unflatten(1, (frames, -1))
+        tokens = tokens + self.place + self.to_known(known_bfp)[:, :, None]
+        registers = self.registers.expand(*tokens.shape[:2], -1, -1)
+        tokens = torch.cat((tokens, registers.to(tokens)), dim=2)
+        in_space = self.in_space(grid_positions((rows, columns), device=x.device))
+        in_space = torch.cat((in_space, torch.ones_like(in_space[:1]).expand(len(self.registers), -1)))
+        in_time = self.in_time(grid_positions((frames,), device=x.device))
+        for block in self.blocks:
+            tokens = block(tokens, cond=told, space_rotation=in_space, time_rotation=in_time)
+        tokens = tokens[:, :, : rows * columns].flatten(1, 2)
+        pixels = self.to_pixels(self.norm(tokens, told)[0])
+        return torch.where(given, x, self.patches.inverse(pixels, x.shape[2:]).to(x))

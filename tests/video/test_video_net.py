@@ -1,0 +1,91 @@
+"""What the network of a flow of clips knows, and what it gives back."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from genzoo.contract import Batch, Spec
+from genzoo.families import Flow
+from genzoo_video.net import VideoNet
+
+SHAPE = (3, 8, 16, 24)
+
+
+def spec(classes: int = 4) -> Spec:
+    return Spec(SHAPE, classes=classes, context={"context": SHAPE, "known": (8,)})
+
+
+def net(classes: int = 4, **options) -> VideoNet:
+    """A network whose weights are all at work (new blocks are the identity)."""
+    torch.manual_seed(0)
+    made = VideoNet(spec(classes), **{"dim": 16, "depth": 2, "heads": 2, "patch": (2, 8, 8)} | options)
+    for p in made.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return made.eval()
+
+
+def told(x: torch.Tensor, known: int, label: int = 1) -> dict[str, torch.Tensor]:
+    mask = (torch.arange(x.shape[2]) < known).float().expand(len(x), -1)
+    return {"context": x * mask[:, None, :, None, None], "known": mask, "label": torch.full((len(x),), label)}
+
+
+def test_known_frames_are_given_back():
+    """Whatever is asked at them, they are the context's, and the noise there changes nothing of the others."""
+    model, x = net(), torch.randn(2, *SHAPE)
+    noisy, t = torch.randn(2, *SHAPE), torch.rand(2)
+    out = model(noisy, t, told(x, 3))
+    assert torch.equal(out[:, :, :3], x[:, :, :3])
+    other = torch.cat((torch.randn(2, 3, 3, 16, 24), noisy[:, :, 3:]), dim=2)
+    assert torch.equal(model(other, t, told(x, 3)), out)
+    assert not torch.allclose(model(noisy, t, told(x + 1, 3))[:, :, 3:], out[:, :, 3:])
+
+
+def test_what_is_known_and_what_happens_to_look_so():
+    """That a frame is known is told: the same pictures as noise give another answer."""
+    model, x = net(), torch.randn(2, *SHAPE)
+    t = torch.rand(2)
+    assert not torch.allclose(model(x, t, told(x, 4))[:, :, 4:], model(x, t, told(x, 0))[:, :, 4:])
+
+
+@pytest.mark.parametrize("what", ["label", "time"])
+def test_conditions_count(what):
+    model, x, t = net(), torch.randn(2, *SHAPE), torch.full((2,), 0.3)
+    other = model(x, t, told(x, 0, label=2)) if what == "label" else model(x, t + 0.2, told(x, 0))
+    assert not torch.allclose(model(x, t, told(x, 0)), other)
+
+
+def test_every_pixel_reaches_every_other():
+    """Two pairs of blocks join any two places of a clip."""
+    model, x = net(), torch.randn(1, *SHAPE, requires_grad=True)
+    out = model(x, torch.full((1,), 0.5), told(x.detach(), 0))
+    (grad,) = torch.autograd.grad(out[0, 0, 7, 15, 23], x)
+    assert (grad[0].abs().amax(0) > 0).all()
+
+
+def test_longer_clips_and_other_patches():
+    """Rotary positions in time take any number of frames that the patch divides."""
+    x = torch.randn(1, 3, 12, 16, 24)
+    assert net()(x, torch.rand(1), told(x, 2)).shape == x.shape
+    with pytest.raises(ValueError, match="cannot be cut into patches"):
+        net(patch=(3, 8, 8))
+
+
+def test_a_sample_goes_on_from_its_first_frames_exactly():
+    model = Flow(spec(), partial(VideoNet, dim=16, depth=1, heads=2, patch=(2, 8, 8)), estimate="data", shift=4.0)
+    x = torch.randn(3, *SHAPE)
+    for solver in ("euler", "midpoint"):
+        made = model.sample(3, told(x, 5), torch.Generator().manual_seed(0), steps=3, solver=solver)
+        torch.testing.assert_close(made[:, :, :5], x[:, :, :5], rtol=0, atol=1e-5)
+
+
+def test_known_frames_cost_nothing():
+    """A clip that is told but for its last frame loses only there."""
+    model = Flow(spec(), partial(VideoNet, dim=16, depth=1, heads=2, patch=(2, 8, 8)), estimate="data")
+    x = torch.randn(2, *SHAPE)
+    losses = []
+    for known in (0, 4, 7):
+        batch = Batch(x, told(x, known))
+        losses.append(model.loss(batch, torch.Generator().manual_seed(1)).value)
+    torch.testing.assert_close(losses[1] / losses[0], torch.full((2,), 0.5), rtol=0.1, atol=0)
+    torch.testing.assert_close(losses[2] / losses[0], torch.full((2,), 1 / 8), rtol=0.1, atol=0)
