@@ -232,6 +232,22 @@ def test_gradient_through_samples():
     assert logs["fooled"].item() == pytest.approx((score > 0).float().mean().item())
 
 
+def test_options_of_the_sampler():
+    """Samples are made as asked: those of a flow whose velocity is x grow by 1 + 1 / steps in each of Euler's steps."""
+
+    class Growth(Drift):
+        def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+            return x + 0 * self.speed
+
+    options = {"steps": 3, "solver": "euler"}
+    objective = Adversarial(Spec((2,)), critic=lambda spec: Plane(), through="sample", native=0.0, sampler=options)
+    model = Flow(Spec((2,)), Growth)
+    objective.check(model)
+    total, _ = loss_of(objective, "model", model, Batch(torch.zeros(50, 2)), seed=1)
+    x = torch.randn(50, 2, generator=seeded(1)) * (4 / 3) ** 3
+    assert total.item() == pytest.approx(F.softplus(-x @ objective.critic.slope).mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("through", ["auto", "x_hat"])
 def test_gradient_through_x_hat(through):
     """x_hat of a drifting flow at (x_t, t) is x_t + (1 - t) c; one call of the model gives both parts of the loss."""
@@ -333,6 +349,10 @@ def test_refusals():
                 loss_of(table(through=way), turn, bits, Batch(STRINGS))
     with pytest.raises(ValueError, match="objective.through=score cannot reach this model: choose x_hat or sample"):
         Adversarial(Spec((2,)), critic=lambda spec: Plane(), through="score").check(flow)
+    with pytest.raises(ValueError, match=r"objective\.sampler is for samples that are judged"):
+        Adversarial(Spec((2,)), critic=lambda spec: Plane(), sampler={"steps": 2}).check(flow)
+    with pytest.raises(ValueError, match=r"unknown key objective\.sampler\.step; there are: steps, solver"):
+        Adversarial(Spec((2,)), critic=lambda spec: Plane(), through="sample", sampler={"step": 2}).check(flow)
 
 
 # Through fit()

@@ -40,7 +40,8 @@ class VideoNet(nn.Module):
     in them that is (registers; Darcet et al. 2024).
 
     spec: of `VideoData`. dim, depth, heads: width, pairs of blocks, heads. patch: frames, rows and columns of a patch.
-    registers: tokens of a frame beside its patches. dropout: share of each branch dropped while training.
+    registers: tokens of a frame beside its patches. still: of later frames, the estimate begins as the last known one:
+    for films in which most stays as it is. dropout: share of each branch dropped while training.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class VideoNet(nn.Module):
         heads: int = 4,
         patch: Sequence[int] = (4, 4, 4),
         registers: int = 4,
+        still: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *shape = spec.shape
-        self.patches = Patches(patch)
+        self.patches, self.still = Patches(patch), still
         self.grid = self.patches.grid(shape)
         size = channels * math.prod(patch)
         self.to_token = nn.Linear(size, dim)
@@ -98,4 +100,9 @@ class VideoNet(nn.Module):
             tokens = block(tokens, cond=told, space_rotation=in_space, time_rotation=in_time)
         tokens = tokens[:, :, : rows * columns].flatten(1, 2)
         pixels = self.to_pixels(self.norm(tokens, told)[0])
-        return torch.where(given, x, self.patches.inverse(pixels, x.shape[2:]).to(x))
+        out = self.patches.inverse(pixels, x.shape[2:]).to(x)
+        if self.still:
+            last = (known.sum(1).long() - 1).clamp(min=0)
+            frame = x[torch.arange(len(x), device=x.device), :, last, None]
+            out = out + frame * (known[:, :1] > 0).to(x)[:, None, :, None, None]
+        return torch.where(given, x, out)

@@ -89,3 +89,12 @@ def test_known_frames_cost_nothing():
         losses.append(model.loss(batch, torch.Generator().manual_seed(1)).value)
     torch.testing.assert_close(losses[1] / losses[0], torch.full((2,), 0.5), rtol=0.1, atol=0)
     torch.testing.assert_close(losses[2] / losses[0], torch.full((2,), 1 / 8), rtol=0.1, atol=0)
+
+
+def test_what_stays_as_it_is():
+    """A new network with still=true repeats the last frame it knows, and without any gives nothing, as without."""
+    torch.manual_seed(0)
+    model, x = VideoNet(spec(), dim=16, depth=1, heads=2, patch=(2, 8, 8), still=True), torch.randn(2, *SHAPE)
+    out = model(torch.randn_like(x), torch.rand(2), told(x, 3))
+    torch.testing.assert_close(out[:, :, 3:], x[:, :, 2:3].expand(-1, -1, 5, -1, -1))
+    assert model(x, torch.rand(2), told(x, 0)).abs().max() == 0

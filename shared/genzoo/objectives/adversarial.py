@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,8 @@ class Adversarial(Objective):
         "sample": it judges samples, and the gradient flows back through the sampler. "score": it judges samples, and
         the gradient is the score function's, with the mean of the other samples as baseline (Williams 1992): for models
         of discrete data, and circuits, which have a likelihood. "auto": the first of the three that the model can do.
+    sampler: options of the model's sampler for the samples that are judged: {"steps": 2} makes, of a flow, a generator
+        of two steps (Lin et al. 2025, Seaweed-APT, sec. 3.1). Sample it with the same ones.
     """
 
     turns = ("critic", "model")
@@ -40,16 +43,21 @@ class Adversarial(Objective):
         native: float = 1.0,
         penalty: float = 0.2,
         through: Literal["auto", "x_hat", "sample", "score"] = "auto",
+        sampler: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if through not in ("auto", "x_hat", "sample", "score"):
             raise ValueError(f"through is auto, x_hat, sample or score, not {through!r}")
         self.critic = critic(spec)
         self.spec, self.weight, self.native, self.through = spec, weight, native, through
-        self.penalty = penalty
+        self.penalty, self.sampler = penalty, dict(sampler or {})
 
     def check(self, model: GenerativeModel) -> None:
-        self._way(model)
+        if self._way(model) == "x_hat" and self.sampler:
+            raise ValueError("objective.sampler is for samples that are judged: set objective.through=sample")
+        known = [p.name for p in signature(model.sample).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        if unknown := set(self.sampler) - set(known):
+            raise ValueError(f"unknown key objective.sampler.{min(unknown)}; there are: {', '.join(known)}")
 
     def _way(self, model: GenerativeModel) -> str:
         """How this model is reached; ValueError where it cannot be."""
@@ -116,9 +124,9 @@ class Adversarial(Objective):
             own = model(batch, generator)
             return own.x_hat, own
         if way == "sample":
-            return model(len(batch), batch.cond, generator, call="sample"), None
+            return model(len(batch), batch.cond, generator, call="sample", **self.sampler), None
         with torch.no_grad(), evaluating(bare):
-            return bare.sample(len(batch), batch.cond, generator).clone(), None
+            return bare.sample(len(batch), batch.cond, generator, **self.sampler).clone(), None
 
 
 @contextmanager
