@@ -19,6 +19,7 @@ from attention_core import (
     Rotary,
     SpaceTime,
 )
+from attention_core.norm import layer_norm
 from attention_core.positions import grid_positions
 from genzoo.contract import Spec
 
@@ -84,9 +85,22 @@ class VideoNet(nn.Module):
         known = cond["known"].to(x)
         given = known[:, None, :, None, None] > 0
         x = torch.where(given, cond["context"].to(x), x)
+        tokens, told = self.tokens(x, t, known, cond.get("label"))
+        own = tokens[:, :, : tokens.shape[2] - len(self.registers)].flatten(1, 2)
+        pixels = self.to_pixels(self.norm(own, told)[0])
+        out = self.patches.inverse(pixels, x.shape[2:]).to(x)
+        if self.still:
+            last = (known.sum(1).long() - 1).clamp(min=0)
+            frame = x[torch.arange(len(x), device=x.device), :, last, None]
+            out = out + frame * (known[:, :1] > 0).to(x)[:, None, :, None, None]
+        return torch.where(given, x, out)
+
+    def tokens(self, x: Tensor, t: Tensor, known: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the blocks make of clips [B, C, T, H, W] at times [B]: [B, F, S and registers, D]; and what they were
+        told, [B, D]."""
         told = self.to_cond(self.time(t[:, None]))
         if self.label is not None:
-            told = told + self.label(cond["label"])
+            told = told + self.label(label)
         frames, rows, columns = self.patches.grid(x.shape[2:])
         known_bfp = known.unflatten(1, (frames, -1))
         tokens = self.to_token(self.patches(x)).unflatten(1, (frames, -1))
@@ -98,11 +112,46 @@ class VideoNet(nn.Module):
         in_time = self.in_time(grid_positions((frames,), device=x.device))
         for block in self.blocks:
             tokens = block(tokens, cond=told, space_rotation=in_space, time_rotation=in_time)
-        tokens = tokens[:, :, : rows * columns].flatten(1, 2)
-        pixels = self.to_pixels(self.norm(tokens, told)[0])
-        out = self.patches.inverse(pixels, x.shape[2:]).to(x)
-        if self.still:
-            last = (known.sum(1).long() - 1).clamp(min=0)
-            frame = x[torch.arange(len(x), device=x.device), :, last, None]
-            out = out + frame * (known[:, :1] > 0).to(x)[:, None, :, None, None]
-        return torch.where(given, x, out)
+        return tokens, told
+
+
+class VideoCritic(nn.Module):
+    """Clips [B, C, T, H, W] -> scores [B, S], one of every token of a `VideoNet`. Where it judges a flow whose network
+    has the same measures, it begins with its weights: what is needed to clean a clip tells a true one (Lin et al. 2025,
+    Seaweed-APT, sec. 3.2).
+
+    spec: of `VideoData`. dim, depth, heads, patch, registers: as of `VideoNet`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: Sequence[int] = (4, 4, 4),
+        registers: int = 4,
+    ) -> None:
+        super().__init__()
+        self.classes = spec.classes
+        self.net = VideoNet(spec, dim=dim, depth=depth, heads=heads, patch=patch, registers=registers)
+        del self.net.to_pixels, self.net.norm
+        self.to_score = nn.Linear(dim, 1)
+        nn.init.zeros_(self.to_score.weight)
+        nn.init.zeros_(self.to_score.bias)
+
+    def adopt(self, model: nn.Module) -> None:
+        """Takes the weights of the model's network where they fit."""
+        theirs = model.net.state_dict() if isinstance(getattr(model, "net", None), VideoNet) else {}
+        ours = self.net.state_dict()
+        if all(name in theirs and theirs[name].shape == value.shape for name, value in ours.items()):
+            self.net.load_state_dict({name: theirs[name] for name in ours})
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """label: [B]; None, or `classes`: any."""
+        if label is None:
+            label = torch.full((len(x),), self.classes, device=x.device)
+        time, nothing = x.new_ones(len(x)), x.new_zeros(len(x), x.shape[2])
+        tokens, _ = self.net.tokens(x, time, nothing, label)
+        return self.to_score(layer_norm(tokens)).flatten(1)

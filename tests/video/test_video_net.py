@@ -7,7 +7,7 @@ import torch
 
 from genzoo.contract import Batch, Spec
 from genzoo.families import Flow
-from genzoo_video.net import VideoNet
+from genzoo_video.net import VideoCritic, VideoNet
 
 SHAPE = (3, 8, 16, 24)
 
@@ -98,3 +98,21 @@ def test_what_stays_as_it_is():
     out = model(torch.randn_like(x), torch.rand(2), told(x, 3))
     torch.testing.assert_close(out[:, :, 3:], x[:, :, 2:3].expand(-1, -1, 5, -1, -1))
     assert model(x, torch.rand(2), told(x, 0)).abs().max() == 0
+
+
+def test_a_critic_begins_as_the_network_that_it_judges():
+    """With its weights where they fit, without an opinion; it scores every token."""
+    options = {"dim": 16, "depth": 1, "heads": 2, "patch": (2, 8, 8), "registers": 3}
+    flow = Flow(spec(), partial(VideoNet, **options), estimate="data")
+    for p in flow.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    x, label = torch.randn(2, *SHAPE), torch.tensor([0, 3])
+    critic, other = VideoCritic(spec(), **options), VideoCritic(spec(), **(options | {"dim": 32}))
+    critic.adopt(flow), other.adopt(flow)
+    assert torch.equal(critic.net.to_token.weight, flow.net.to_token.weight)
+    assert critic(x, label).shape == (2, 4 * (6 + 3))
+    assert critic(x, label).abs().max() == 0
+    torch.nn.init.normal_(critic.to_score.weight)
+    assert not torch.allclose(critic(x, label), critic(x, label.flip(0)))
+    assert torch.equal(critic(x), critic(x, torch.tensor([4, 4])))
+    assert other(x, label).shape == (2, 36)

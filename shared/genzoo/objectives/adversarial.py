@@ -20,7 +20,8 @@ class Adversarial(Objective):
     the critic is around data and samples, without which the game need not come to rest (Huang et al. 2024, R3GAN).
 
     spec: of the data. critic: makes the critic from it; called with (examples [B, *shape], label [B] or None), gives a
-        score for each, or several [B, S]: places that are judged one by one, and the game is played at each.
+        score for each, or several [B, S]: places that are judged one by one, and the game is played at each. One with a
+        method `adopt` is shown the model before a run begins, to start from its weights.
     weight: of the adversarial part in the model's turn; native: of the model's own loss beside it.
     penalty: times the squared slope of the critic, measured by a step: a little noise, or one token replaced. By
         differences it needs no second derivatives, so any critic will do (Lin et al. 2025, Seaweed-APT, sec. 3.3).
@@ -58,6 +59,8 @@ class Adversarial(Objective):
         known = [p.name for p in signature(model.sample).parameters.values() if p.kind is p.KEYWORD_ONLY]
         if unknown := set(self.sampler) - set(known):
             raise ValueError(f"unknown key objective.sampler.{min(unknown)}; there are: {', '.join(known)}")
+        if hasattr(self.critic, "adopt"):
+            self.critic.adopt(model)
 
     def _way(self, model: GenerativeModel) -> str:
         """How this model is reached; ValueError where it cannot be."""
