@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attention_core import (
     AdaptiveNorm,
@@ -41,8 +42,9 @@ class VideoNet(nn.Module):
     in them that is (registers; Darcet et al. 2024).
 
     spec: of `VideoData`. dim, depth, heads: width, pairs of blocks, heads. patch: frames, rows and columns of a patch.
-    registers: tokens of a frame beside its patches. still: of later frames, the estimate begins as the last known one:
-    for films in which most stays as it is. dropout: share of each branch dropped while training.
+    registers: tokens of a frame beside its patches. moved: of later frames, the estimate begins as the last known one,
+    each place moved as the network says (Liu et al. 2017, Deep Voxel Flow): for films in which what is seen moves on.
+    dropout: share of each branch dropped while training.
     """
 
     def __init__(
@@ -54,12 +56,12 @@ class VideoNet(nn.Module):
         heads: int = 4,
         patch: Sequence[int] = (4, 4, 4),
         registers: int = 4,
-        still: bool = False,
+        moved: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, *shape = spec.shape
-        self.patches, self.still = Patches(patch), still
+        self.patches, self.moved = Patches(patch), moved
         self.grid = self.patches.grid(shape)
         size = channels * math.prod(patch)
         self.to_token = nn.Linear(size, dim)
@@ -78,8 +80,10 @@ class VideoNet(nn.Module):
         self.in_space, self.in_time = Rotary(dim // heads, axes=2, base=BASE), Rotary(dim // heads, base=BASE)
         self.norm = AdaptiveNorm(dim, dim)
         self.to_pixels = nn.Linear(dim, size)
-        nn.init.zeros_(self.to_pixels.weight)
-        nn.init.zeros_(self.to_pixels.bias)
+        self.to_motion = nn.Linear(dim, 2 * patch[0]) if moved else None
+        for layer in filter(None, (self.to_pixels, self.to_motion)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         known = cond["known"].to(x)
@@ -87,13 +91,28 @@ class VideoNet(nn.Module):
         x = torch.where(given, cond["context"].to(x), x)
         tokens, told = self.tokens(x, t, known, cond.get("label"))
         own = tokens[:, :, : tokens.shape[2] - len(self.registers)].flatten(1, 2)
-        pixels = self.to_pixels(self.norm(own, told)[0])
-        out = self.patches.inverse(pixels, x.shape[2:]).to(x)
-        if self.still:
-            last = (known.sum(1).long() - 1).clamp(min=0)
-            frame = x[torch.arange(len(x), device=x.device), :, last, None]
-            out = out + frame * (known[:, :1] > 0).to(x)[:, None, :, None, None]
+        own = self.norm(own, told)[0]
+        out = self.patches.inverse(self.to_pixels(own), x.shape[2:]).to(x)
+        if self.to_motion is not None:
+            out = out + self._moved(x, known, self.to_motion(own))
         return torch.where(given, x, out)
+
+    def _moved(self, x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
+        """The last known frame of each clip, 0 where none is, moved [B, C, T, H, W] by what is said of each patch:
+        [B, P, 2 frames of a patch], in sides of a patch."""
+        frames, rows, columns = self.patches.grid(x.shape[2:])
+        batch, _, count, height, width = x.shape
+        by = motion.view(batch, frames, rows, columns, -1, 2).permute(0, 1, 4, 5, 2, 3).flatten(0, 2).float()
+        by = F.interpolate(by, (height, width), mode="bilinear", align_corners=False)
+        side = by.new_tensor((2 / columns, 2 / rows))  # a side of a patch, of pictures from -1 to 1
+        y, z = ((torch.arange(n, device=x.device) * 2 + 1) / n - 1 for n in (height, width))
+        place = torch.stack(torch.meshgrid(z, y, indexing="xy"), dim=-1)
+        last = (known.sum(1).long() - 1).clamp(min=0)
+        frame = x[torch.arange(batch, device=x.device), :, last].repeat_interleave(count, dim=0)
+        grid = place - by.permute(0, 2, 3, 1) * side
+        moved = F.grid_sample(frame.float(), grid, padding_mode="border", align_corners=False)
+        told = (known[:, 0] > 0).to(x).view(-1, 1, 1, 1, 1)
+        return told * moved.unflatten(0, (batch, count)).transpose(1, 2).to(x)
 
     def tokens(self, x: Tensor, t: Tensor, known: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the blocks make of clips [B, C, T, H, W] at times [B]: [B, F, S and registers, D]; and what they were
