@@ -399,13 +399,14 @@ class PointsData(Data):
         *,
         completions: int = 16,
         a_class: int = 16,
+        unlabelled: int = 0,
     ) -> dict[str, Any]:
-        """Of models that learned it: completions of parts of so many shapes of the split, and whether a classifier sees
-        the label in so many samples of each class."""
+        """Of models that learned it: completions of parts of so many shapes of the split, whether a classifier sees
+        the label in so many samples of each class, and which classes it sees in so many drawn without a label."""
         from genzoo_points import metrics
 
-        if completions < 0 or a_class < 0:
-            raise ValueError("scoring.completions and scoring.a_class must not be negative")
+        if min(completions, a_class, unlabelled) < 0:
+            raise ValueError("scoring.completions, scoring.a_class and scoring.unlabelled must not be negative")
         scores: dict[str, Any] = {}
         if not len(self.rows["train"]):
             return scores
@@ -413,4 +414,6 @@ class PointsData(Data):
             scores["completion"] = metrics.completion(self, sample, split, completions)
         if a_class and self.classes:
             scores["agreement"] = metrics.agreement(self, sample, split, a_class)
+        if unlabelled and self.classes:
+            scores["coverage"] = metrics.coverage_of_classes(self, sample, unlabelled)
         return scores

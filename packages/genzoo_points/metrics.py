@@ -197,3 +197,13 @@ def agreement(data: "PointsData", sample: Sampler, split: str, a_class: int) -> 
         "samples": len(label),
         "classifier": f"PointNet without transforms, version {VERSION}, trained on the training split",
     }
+
+
+def coverage_of_classes(data: "PointsData", sample: Sampler, n: int) -> dict[str, Any]:
+    """Which classes a classifier sees in n samples that were drawn without a label."""
+    from genzoo.metrics import class_coverage
+    from genzoo_points.classifier import classifier, read
+
+    none = torch.full((n,), len(data.classes))
+    made = sample({**data.told([None] * n), "label": none}, 2)
+    return class_coverage(read(classifier(data), made), len(data.classes))

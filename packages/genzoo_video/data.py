@@ -391,10 +391,11 @@ class VideoData(Data):
         rollouts: int = 16,
         rollout_frames: int = 48,
         rebuilt: int = 0,
+        unlabelled: int = 0,
     ) -> dict[str, Any]:
         """Label agreement of `a_class` samples a class; `continued` clips of the split from their first context_frames
-        on; of embedded clips, `rollouts` of so many frames; of an autoencoder, `rebuilt` clips beside the real ones.
-        0 leaves each out."""
+        on; of embedded clips, `rollouts` of so many frames; of an autoencoder, `rebuilt` clips beside the real ones;
+        which classes are seen in `unlabelled` samples drawn without a label. 0 leaves each out."""
         from genzoo_video import metrics
 
         known, scores = self.fitted["known"], {}
@@ -412,6 +413,8 @@ class VideoData(Data):
             scores |= {"rebuilt": metrics.errors(sample(self.told(x, [self.frames] * len(x)), 0), x)}
         if self.classes and a_class:
             scores |= metrics.agreement(self, sample, split, a_class)
+        if self.classes and unlabelled:
+            scores |= metrics.coverage_of_classes(self, sample, unlabelled)
         if known and continued:
             options = {"context_frames": context_frames, "ahead": ahead, "members": members}
             scores |= metrics.continuation(self, sample, split, clips=continued, **options)

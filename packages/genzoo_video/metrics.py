@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genzoo.errors import UserError
-from genzoo.metrics import frechet_distance
+from genzoo.metrics import class_coverage, frechet_distance
 from genzoo_video.classifier import VERSION as READER
 from genzoo_video.classifier import clip_reader, features_of, labels_of
 
@@ -103,6 +103,13 @@ def agreement(data: "VideoData", sample: Sampler, split: str, a_class: int) -> d
             "real": physics(brightness(real.x), glyphs),
         }
     return scores
+
+
+def coverage_of_classes(data: "VideoData", sample: Sampler, n: int) -> dict[str, Any]:
+    """Which classes are read in n samples that were drawn without a label."""
+    nothing = torch.zeros(n, *data.spec.shape)
+    made = sample(data.told(nothing, [0] * n) | {"label": torch.full((n,), len(data.classes))}, 3)
+    return {"coverage": class_coverage(labels_of(clip_reader(data), data.pixels(made)), len(data.classes))}
 
 
 def brightness(x: Tensor) -> Tensor:
