@@ -1,8 +1,9 @@
 """A small classifier of clouds, trained on the real shapes to read generated ones.
 
-Legend: B clouds, N points, C width.
+Legend: B clouds, N points, F channels of a point, C width.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,13 +26,13 @@ EPOCHS, BATCH = 30, 32
 
 
 class PointClassifier(nn.Module):
-    """Logits [B, classes] of clouds [B, N, 3], whatever their points' number and order: features of every point, and
+    """Logits [B, classes] of clouds [B, N, F], whatever their points' number and order: features of every point, and
     their largest values (Qi et al. 2017, PointNet, without its transforms)."""
 
-    def __init__(self, classes: int, dim: int = 128) -> None:
+    def __init__(self, classes: int, dim: int = 128, *, channels: int = 3) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, dim), nn.ReLU(), nn.Linear(dim, 2 * dim)
+            nn.Linear(channels, 64), nn.ReLU(), nn.Linear(64, dim), nn.ReLU(), nn.Linear(dim, 2 * dim)
         )
         self.head = nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, classes))
 
@@ -42,23 +43,26 @@ class PointClassifier(nn.Module):
 def classifier(data: "PointsData") -> PointClassifier:
     """Trained on the training split, or as it was kept in the cache folder for just this split."""
     told = (data.fingerprint("train"), data.points, data.seed, *data.mirror)
+
+    def examples(step: int) -> tuple[Tensor, Tensor]:
+        batch = data.batch(step, BATCH, "train")
+        return thinned(batch.x, step), batch.cond["label"]
+
     return trained_once(
         f"points-classifier-{VERSION}",
         lambda: PointClassifier(len(data.classes)),
-        lambda net: train(net, data),
+        lambda net: train(net, examples, max(200, EPOCHS * len(data.rows["train"]) // BATCH)),
         *told,
     )
 
 
-def train(net: PointClassifier, data: "PointsData") -> None:
-    places = len(data.rows["train"])
-    steps = max(200, EPOCHS * places // BATCH)
+def train(net: PointClassifier, examples: Callable[[int], tuple[Tensor, Tensor]], steps: int) -> None:
+    """On examples(step): clouds [B, N, F] and labels [B]."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in range(steps):
-        batch = data.batch(step, BATCH, "train")
-        x = thinned(batch.x, step)
-        loss = F.cross_entropy(net(x), batch.cond["label"])
+        x, label = examples(step)
+        loss = F.cross_entropy(net(x), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -89,6 +89,11 @@ def glb(parts: dict[str, np.ndarray], up: Up) -> bytes:
         ],
         "buffers": [{"byteLength": len(whole)}],
     }
+    return container(tree, whole)
+
+
+def container(tree: dict[str, Any], whole: bytes) -> bytes:
+    """A glTF tree and its buffer as one binary file; the buffer is a multiple of 4 bytes long."""
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     return b"".join(

@@ -280,19 +280,22 @@ def turntable(
     size: int = 256,
     elevation: float = ELEVATION_DEG,
     up: Up = "z",
+    sway: float = SWAY_DEG,
+    rate_hz: float = 1000 / FRAME_MS,
 ) -> Path:
     """A GIF without end of points [N, 3] while the camera goes once round them in `frames` pictures, or of moving
-    points [T, N, 3], a picture for each time, while it goes a quarter round. About 1 MB for 36 pictures of 256 pixels.
+    points [T, N, 3], a picture for each time, while it goes `sway` degrees round. `rate_hz`: pictures a second. About
+    1 MB for 36 pictures of 256 pixels.
 
     Raises ValueError for other shapes.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim not in (2, 3) or points.shape[-1] != 3 or not len(points) or frames < 1:
         raise ValueError(f"a turning picture needs points [N, 3] or [T, N, 3] and frames, not {list(points.shape)}")
-    times, turn = (frames, 360.0) if points.ndim == 2 else (len(points), SWAY_DEG)
+    times, turn = (frames, 360.0) if points.ndim == 2 else (len(points), sway)
     clouds = np.broadcast_to(points, (times, *points.shape[-2:]))
     whole = points[np.isfinite(points).all(axis=-1)]
     first = clouds[0][np.isfinite(clouds[0]).all(axis=1)]
     same = {"elevation": elevation, "size": size, "up": up, "radius": spacing(first), "frame": enclosing(whole)}
     pictures = [render(x, azimuth=AZIMUTH_DEG + i * turn / times, **same) for i, x in enumerate(clouds)]
-    return save_gif(pictures, path, durations_ms=[FRAME_MS] * len(pictures), colours=COLOURS)
+    return save_gif(pictures, path, durations_ms=[round(1000 / rate_hz)] * len(pictures), colours=COLOURS)
