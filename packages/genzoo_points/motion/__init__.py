@@ -1,0 +1,1 @@
+"""Point clouds that move (4D): bodies, sequences from files, a flow of trajectories, scores, animated files."""
