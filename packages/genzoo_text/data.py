@@ -129,7 +129,11 @@ class TextData(Data):
         return file
 
     def describe(self, x: Tensor) -> str:
-        return self._prompt + self._decode(x)
+        return self._prompt + self.text_of(x)
+
+    def text_of(self, x: Tensor) -> str:
+        """The text of tokens [T], without what was prompted."""
+        return self._decode(x)
 
     def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
         """Writes each token's text as soon as it is whole characters; a new line at the end."""

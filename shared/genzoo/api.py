@@ -191,8 +191,12 @@ def build_objective(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] 
     """The objective that `config.objective` describes; its own weights come from trainer.seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("objective", config["trainer"]["seed"]))
-        parts = [spec] if config["objective"].get("_partial_") else []
-        return build(config["objective"], "objective", *parts, allow=trust)
+        node = dict(config["objective"])
+        parts = [spec] if node.get("_partial_") else []
+        for key in ("function", "gold"):  # my_module:my_function
+            if isinstance(node.get(key), str):
+                node[key] = {"_target_": node[key].replace(":", "."), "_partial_": True}
+        return build(node, "objective", *parts, allow=trust)
 
 
 def train(preset: str, overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
@@ -219,6 +223,8 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
     resume_from = run.last_checkpoint() if config.resume else None
     options = build(settings["trainer"], "trainer", allow=trust)
     pick_device(options.device)
+    if settings.get("reward", {}).get("function") and "function" not in settings["objective"]:
+        raise UserError("a reward is raised by objective=reward: give that, or leave reward out")
     if settings["samples"] < 0:
         raise UserError(f"samples must be at least 0, not {settings['samples']}")
     processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
@@ -240,9 +246,14 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
         with user_errors("model: "):
             model.initialise(data)
     objective = build_objective(settings, data.spec, trust)
+    if objective.tunes and resume_from is None and not settings["init"]:
+        raise UserError("this objective goes on from a trained model: give init= its run folder")
+    if objective.tunes and not options.val_every:
+        raise UserError("this objective is watched at validations: give trainer.val_every")
     with user_errors():
         objective.check(model)
         objective.initialise(data)
+        objective.begin(model)
     first = state["step"] if state else 0
     yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
     main = processes.is_main_process
@@ -288,6 +299,9 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
             if words:
                 progress.say(f"\n--- sample at step {step} ---\n{words}\n---")
 
+        def stopped(step: int, why: str) -> None:
+            progress.say(f"stopped at step {step}: {why}")
+
         parameters = sum(p.numel() for p in model.parameters())
         progress.say(
             f"{parameters:,} parameters, {options.steps} steps of {options.batch_size} examples "
@@ -295,7 +309,7 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
             + (f", resumed at step {first}" if resume_from is not None else "")
         )
         began = time.perf_counter()
-        hooks = Hooks(log=log, save=save, validated=validated, progress=progress.update)
+        hooks = Hooks(log=log, save=save, validated=validated, progress=progress.update, stopped=stopped)
         resume = (state, weights) if state else None
         final = fit(model, data, objective, options, hooks=hooks, resume=resume)
         if main and final.step > first:
@@ -316,7 +330,9 @@ def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     for key, value in assignments(overrides):
         if isinstance(begun.get(key), dict) or key in ("resume", "out", "preset", "constraints"):
             continue  # a group's choice: the run has its own already
-        if key.startswith(("data.", "model.", "objective.", "trainer.seed")) and value != OmegaConf.select(merged, key):
+        if key.startswith(("data.", "model.", "objective.", "reward.", "trainer.seed")) and value != OmegaConf.select(
+            merged, key
+        ):
             raise UserError(f"{key}={value} cannot change in a resumed run: start a new one, with init={begun['out']}")
         OmegaConf.update(merged, key, value)
     return plain(merged)

@@ -70,7 +70,7 @@ KEYS: dict[str, dict[str, Any]] = {
 """The keys of each verb that belong to no group, with their types."""
 
 GROUPS = {
-    "train": ("data", "model", "objective", "trainer", "logger", "sampling", "scoring"),
+    "train": ("data", "model", "objective", "reward", "trainer", "logger", "sampling", "scoring"),
     "evaluate": ("data", "sampling", "scoring"),
 }
 

@@ -77,6 +77,16 @@ class Loss(NamedTuple):
     logs: Mapping[str, Tensor] = {}
 
 
+class Verdict(NamedTuple):
+    """What an objective makes of a validation.
+
+    best: whether these weights are the best so far; None where the least loss says so. stop: why the run ends here.
+    """
+
+    best: bool | None = None
+    stop: str | None = None
+
+
 class Data(ABC):
     """Where examples come from, and what becomes of samples.
 
@@ -225,15 +235,32 @@ class Objective(nn.Module, ABC):
     """What is minimised, in turns. Each turn trains the module of its name: "model" is the generative model, any other
     name is a module of the objective (a critic), with an optimizer of its own.
 
-    An objective whose configuration says `_partial_: true` is made from the data's `Spec`, as models are."""
+    An objective whose configuration says `_partial_: true` is made from the data's `Spec`, as models are.
+
+    tunes: whether it goes on from a trained model, which `init=` must then name, and which is validated before the
+    first step as well.
+    """
 
     turns: tuple[str, ...] = ("model",)
+    tunes: bool = False
 
     def check(self, model: GenerativeModel) -> None:
         """ValueError where this objective cannot train this model; asked before a run begins."""
 
     def initialise(self, data: Data) -> None:
         """Takes from the data what it must know (units, a grid); called each time a run begins or goes on."""
+
+    def begin(self, model: GenerativeModel) -> None:
+        """Takes from the model, with its first weights, what it must know; called each time a run begins or goes on,
+        after `initialise`, and before what was saved is loaded."""
+
+    def measure(self, model: GenerativeModel, generator: torch.Generator) -> dict[str, Tensor]:
+        """Further numbers of a validation of the averaged model. Means over the processes are taken."""
+        return {}
+
+    def judge(self, numbers: Mapping[str, float]) -> Verdict:
+        """What becomes of the run after a validation with these numbers."""
+        return Verdict()
 
     @abstractmethod
     def loss(

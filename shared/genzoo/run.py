@@ -73,7 +73,7 @@ class CsvLog:
             with open(path, newline="") as file:
                 reader = csv.DictReader(file)
                 self.columns = list(reader.fieldnames or self.columns)
-                self.rows = [row for row in reader if int(row["step"]) <= from_step]
+                self.rows = [row for row in reader if 0 < from_step >= int(row["step"])]
             self._rewrite()
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float]) -> None:

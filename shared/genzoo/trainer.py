@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from genzoo.contract import Batch, Data, GenerativeModel, Objective
+from genzoo.contract import Batch, Data, GenerativeModel, Objective, Verdict
 from genzoo.draws import seed_of, torch_generator
 from genzoo.errors import UserError
 from genzoo.optimizers import lr_factor, make_optimizers, resolve_precision, set_lr
@@ -117,13 +117,15 @@ class State:
 class Hooks:
     """What happens around the steps. Only the main process calls them.
 
-    log(step, split, numbers), save(state, is_best), validated(step, averaged model), progress(step, numbers).
+    log(step, split, numbers), save(state, is_best), validated(step, averaged model), progress(step, numbers),
+    stopped(step, why) where the objective ends the run.
     """
 
     log: Callable[[int, str, Mapping[str, float]], None] = lambda step, split, numbers: None
     save: Callable[[State, bool], None] = lambda state, is_best: None
     validated: Callable[[int, GenerativeModel], None] = lambda step, model: None
     progress: Callable[[int, Mapping[str, float]], None] = lambda step, numbers: None
+    stopped: Callable[[int, str], None] = lambda step, why: None
 
 
 def fit(
@@ -139,8 +141,8 @@ def fit(
 
     resume: (what `State.state_dict` gave, the averaged weights); the run then ends in the same bits as one that was
         never interrupted, on the same machine.
-    Returns the last state. UserError where the loss is no longer a number; KeyboardInterrupt, after a checkpoint, where
-    it was asked to stop by Ctrl-C or SIGTERM.
+    Returns the last state, that of an earlier step where the objective ends the run. UserError where the loss is no
+    longer a number; KeyboardInterrupt, after a checkpoint, where it was asked to stop by Ctrl-C or SIGTERM.
     """
     hooks = hooks or Hooks()
     accelerator = make_accelerator(options, sum(p.numel() for p in model.parameters()))
@@ -172,6 +174,11 @@ def fit(
     part = share // options.accumulate
     schedule = {key: getattr(options, key) for key in ("steps", "warmup", "decay", "floor")}
     logged, seen_at, started = state.step, state.step, time.perf_counter()
+    if objective.tunes and options.val_every and state.step == 0:
+        numbers = validate(state.averaged, data, objective, options, accelerator)
+        objective.judge(numbers)
+        if accelerator.is_main_process:
+            hooks.log(0, "val", numbers)
     with stop_requests() as stop_requested, Prefetch(data, options, rows, state.step) as batches:
         for step in range(state.step, options.steps):
             batch = next(batches).to(device)
@@ -223,19 +230,24 @@ def fit(
                     if state.step != logged:
                         hooks.log(state.step, "train", row)
                         logged = state.step
-            is_best = False
+            is_best, verdict = False, Verdict()
             if due["val"]:
-                numbers = validate(state.averaged, data, options, accelerator)
-                is_best = numbers["loss"] < state.best
+                numbers = validate(state.averaged, data, objective, options, accelerator)
+                verdict = objective.judge(numbers)
+                is_best = numbers["loss"] < state.best if verdict.best is None else verdict.best
                 state.best = min(state.best, numbers["loss"])
                 if accelerator.is_main_process:
                     hooks.log(state.step, "val", numbers)
                     hooks.progress(state.step, {"val_loss": numbers["loss"]})
                     hooks.validated(state.step, state.averaged)
-            if (due["save"] or is_best) and accelerator.is_main_process:
+            if (due["save"] or is_best or verdict.stop) and accelerator.is_main_process:
                 hooks.save(state, is_best)
             if due["val"] or due["save"]:  # the rate counts training alone
                 seen_at, started = state.step, time.perf_counter()
+            if verdict.stop:
+                if accelerator.is_main_process:
+                    hooks.stopped(state.step, verdict.stop)
+                break
             if stop_requested() and state.step < options.steps:
                 raise KeyboardInterrupt(state.step)
     accelerator.wait_for_everyone()
@@ -272,8 +284,11 @@ def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def validate(model: GenerativeModel, data: Data, options: Options, accelerator: Accelerator) -> dict[str, float]:
-    """Mean loss on the first batches of the validation split, the same ones and the same noise every time."""
+def validate(
+    model: GenerativeModel, data: Data, objective: Objective, options: Options, accelerator: Accelerator
+) -> dict[str, float]:
+    """Mean loss on the first batches of the validation split, the same ones and the same noise every time, and what the
+    objective measures."""
     share = options.batch_size // accelerator.num_processes
     first = accelerator.process_index * share
     model.eval()
@@ -283,8 +298,11 @@ def validate(model: GenerativeModel, data: Data, options: Options, accelerator: 
         generator = torch_generator("val", i, accelerator.process_index, device=accelerator.device)
         with accelerator.autocast():
             total += model.loss(batch, generator).value.float().mean()
+    generator = torch_generator("measure", accelerator.process_index, device=accelerator.device)
+    measured = objective.measure(model, generator)
     model.train()
-    return {"loss": float(accelerator.reduce(total, "mean")) / max(1, options.val_batches)}
+    loss = float(accelerator.reduce(total, "mean")) / max(1, options.val_batches)
+    return {"loss": loss, **{name: float(accelerator.reduce(value, "mean")) for name, value in measured.items()}}
 
 
 class Prefetch:

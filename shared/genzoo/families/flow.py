@@ -3,7 +3,8 @@
 Legend: B batch, n samples; x_0 is noise, x_1 is data, t runs from 0 to 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
 from genzoo.families.solvers import Solver, solve
+from genzoo.families.stochastic import Path, stochastic
 
 LEAST_REST = 1e-3
 """Of the time left, for a projected velocity: heun asks for one at the very end."""
@@ -50,6 +52,8 @@ class Flow(GenerativeModel):
 
     pathwise = True
     estimates = True
+    path: Path | None = None
+    """Where the steps of solver=stochastic are written down."""
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class Flow(GenerativeModel):
         """[n, *shape], by solving dx/dt = velocity from t = 0 to 1. Differentiable.
 
         steps: intervals of the solver; midpoint and heun call the network twice in each.
+        solver: "stochastic" draws new noise on the way (`families.stochastic`), which needs more steps.
         guidance: velocity = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
         temperature: of the noise the paths start from, times its standard deviation; above 1 samples spread wider.
         noise: start from this x_0 [n, *shape], in the base's units, in place of a fresh one (interpolation).
@@ -169,7 +174,11 @@ class Flow(GenerativeModel):
             x_hat = projection(mean + std * (x + rest * v), cond)
             return ((x_hat - mean) / std - x) / rest
 
-        x = mean + std * solve(solver, velocity, x, [self.shifted(i / steps) for i in range(steps + 1)])
+        times = [self.shifted(i / steps) for i in range(steps + 1)]
+        if solver == "stochastic":
+            x = mean + std * stochastic(velocity, x, times, generator, self.path)
+        else:
+            x = mean + std * solve(solver, velocity, x, times)
         return projection(x, cond) if projection else x
 
     def noise_of(
@@ -215,3 +224,16 @@ def match(noise: Tensor, data: Tensor) -> Tensor:
     """
     cost = -data.flatten(1).double() @ noise.flatten(1).double().T
     return torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=noise.device)
+
+
+@contextmanager
+def recorded(model: nn.Module, path: Path) -> Iterator[Path]:
+    """While open, the flows in the model write down what solver=stochastic does, one after another."""
+    flows = [module for module in model.modules() if isinstance(module, Flow)]
+    for flow in flows:
+        flow.path = path
+    try:
+        yield path
+    finally:
+        for flow in flows:
+            flow.path = None

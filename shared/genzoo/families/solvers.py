@@ -41,7 +41,8 @@ SOLVERS: dict[str, Callable[[Velocity, Tensor, list[float]], Tensor]] = {
     "midpoint": midpoint,
     "heun": heun,
 }
-Solver = Literal["euler", "midpoint", "heun"]
+Solver = Literal["euler", "midpoint", "heun", "stochastic"]
+"""The last one needs random numbers: see `families.stochastic`."""
 
 
 def solve(solver: Solver, velocity: Velocity, x: Tensor, times: list[float]) -> Tensor:

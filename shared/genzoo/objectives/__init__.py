@@ -3,5 +3,6 @@
 from genzoo.objectives.adversarial import Adversarial
 from genzoo.objectives.critics import TransformerCritic
 from genzoo.objectives.native import Native
+from genzoo.objectives.reward import Reward
 
-__all__ = ["Adversarial", "Native", "TransformerCritic"]
+__all__ = ["Adversarial", "Native", "Reward", "TransformerCritic"]

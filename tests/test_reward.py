@@ -1,0 +1,469 @@
+"""The reward objective: gradients and divergences against closed forms, the optimum, what ends a run, what is refused.
+
+Legend: B batch, n samples.
+"""
+
+import csv
+import itertools
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import genzoo
+from genzoo import checkpoint
+from genzoo.config import compose_config, config_folder, plain
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.errors import UserError
+from genzoo.families import Flow
+from genzoo.families.flow import recorded
+from genzoo.families.stochastic import LAST
+from genzoo.families.stochastic import Path as Walk
+from genzoo.metrics.diversity import distinct, pair_distance
+from genzoo.objectives import Reward
+from genzoo.trainer import Hooks, Options, fit
+
+BITS = Spec((2,), vocab=2)
+STRINGS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+LOGITS = torch.tensor([0.3, -1.0, 0.8, 0.0])
+REWARDS = torch.tensor([1.0, -0.5, 0.25, 2.0])
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def number_of(x: Tensor) -> Tensor:
+    return 2 * x[:, 0] + x[:, 1]
+
+
+def of_table(x: Tensor, data: Data, cond: Mapping[str, Tensor]) -> Tensor:
+    return REWARDS[number_of(x)]
+
+
+class Categorical(GenerativeModel):
+    """A free probability for each of the four strings of two bits; `fixed`: strings that `sample` gives."""
+
+    def __init__(self, logits: Tensor = LOGITS, *, fixed: Tensor | None = None) -> None:
+        super().__init__()
+        self.spec, self.logits, self.fixed = BITS, nn.Parameter(logits.clone()), fixed
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        return Loss(-self.log_prob(batch.x, batch.cond))
+
+    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+        if self.fixed is not None:
+            return self.fixed
+        return STRINGS[torch.multinomial(self.logits.softmax(dim=0), n, replacement=True, generator=generator)]
+
+    def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return self.logits.log_softmax(dim=0)[number_of(x)]
+
+
+class Nothing(Data):
+    """Examples of zeros, without conditions."""
+
+    spec = BITS
+
+    def __init__(self, spec: Spec = BITS) -> None:
+        self.spec = spec
+
+    def prepare(self) -> None: ...
+
+    def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
+        kind = torch.long if self.spec.vocab else torch.float32
+        return Batch(torch.zeros(len(rows or range(size)), *self.spec.shape, dtype=kind))
+
+    def sweep(self, split: str, size: int) -> Any:
+        yield self.batch(0, size, split)
+
+    def write(self, x: Tensor, path: Path) -> Path:
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def begun(model: GenerativeModel, spec: Spec = BITS, function: Any = of_table, **options: Any) -> Reward:
+    """The objective of a run that starts at this model."""
+    objective = Reward(spec, function=function, **options)
+    objective.check(model)
+    objective.initialise(Nothing(spec))
+    objective.begin(model)
+    return objective
+
+
+def gradient(objective: Reward, model: Categorical, n: int) -> Tensor:
+    model.zero_grad()
+    objective.loss("model", {"model": model}, Batch(torch.zeros(n, 2, dtype=torch.long)), seeded())[0].backward()
+    return model.logits.grad.clone()
+
+
+# Of a likelihood
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.7])
+@pytest.mark.parametrize("n", [2, 3])
+def test_policy_gradient_is_unbiased_exactly(n, kl):
+    """Over all batches of n strings, each weighed by its probability: the gradient of -(sum p r - kl KL(p | start))."""
+    start, now = Categorical(), Categorical(torch.tensor([0.0, 0.5, -0.5, 1.0]))
+    objective, p = begun(start, kl=kl, scale=False), now.logits.detach().softmax(dim=0)
+    mean = torch.zeros(4)
+    for picked in itertools.product(range(4), repeat=n):
+        now.fixed = STRINGS[list(picked)]
+        mean += p[list(picked)].prod() * gradient(objective, now, n)
+    now.zero_grad()
+    law, known = now.logits.softmax(dim=0), LOGITS.softmax(dim=0)
+    (-(law @ REWARDS) + kl * (law * (law / known).log()).sum()).backward()
+    torch.testing.assert_close(mean, now.logits.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_scaled_advantages():
+    """(r - mean) / std of a group, up to the n / (n - 1) of leaving one out; none where all rewards are alike."""
+    rewards = torch.tensor([1.0, 2.0, 3.0, 10.0, 5.0, 5.0, 5.0, 5.0])
+    objective = begun(Categorical(), group=4)
+    found = objective._advantage(rewards, {"label": torch.zeros(8)})
+    first = rewards[:4]
+    torch.testing.assert_close(found[:4], (first - first.mean()) / first.std(correction=0) * 4 / 3)
+    assert found[4:].eq(0).all()
+    cond = objective._conditions({"label": torch.arange(8)}, 8, torch.device("cpu"))
+    assert cond["label"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    with pytest.raises(UserError, match=r"objective\.group=4 must divide the 6"):
+        objective._conditions({"label": torch.arange(6)}, 6, torch.device("cpu"))
+
+
+def quick(**options: Any) -> Options:
+    base = {"optimizer": "adamw", "precision": "float32", "device": "cpu", "ema": 0, "val_batches": 1, "save_every": 0}
+    return Options(**base | {"warmup": 0, "val_every": 50, "log_every": 50, "clip": 0} | options)
+
+
+def test_optimum():
+    """Of the mean reward minus beta times the KL divergence: p proportional to p_start exp(r / beta)."""
+    model, beta, rows = Categorical(), 0.8, []
+    objective = Reward(BITS, function=of_table, kl=beta, scale=False, samples=4096)
+    objective.initialise(Nothing())
+    objective.begin(model)
+    hooks = Hooks(log=lambda step, split, numbers: rows.append((step, split, dict(numbers))))
+    fit(model, Nothing(), objective, quick(steps=300, batch_size=256, lr=0.03), hooks=hooks)
+    want = (LOGITS + REWARDS / beta).softmax(dim=0)
+    found = model.logits.detach().softmax(dim=0)
+    assert (found - want).abs().max() < 0.02 < (LOGITS.softmax(dim=0) - want).abs().max()
+    looks = [numbers for _, split, numbers in rows if split == "val"]
+    assert [step for step, split, _ in rows if split == "val"] == [0, 50, 100, 150, 200, 250, 300]
+    assert looks[0]["kl_exact"] == 0
+    assert looks[-1]["kl_exact"] == pytest.approx(
+        (found * (found / LOGITS.softmax(dim=0)).log()).sum().item(), abs=1e-5
+    )
+    assert looks[-1]["reward"] == pytest.approx((found @ REWARDS).item(), abs=4 * looks[-1]["reward_error"])
+
+
+def test_exact_and_estimated_divergence():
+    """Where all examples can be listed the KL divergence is their sum; the mean over samples agrees within noise."""
+    model = Categorical()
+    objective = begun(model, samples=20_000)
+    model.logits.data = torch.tensor([2.0, 0.0, -1.0, 0.5])
+    p, q = model.logits.detach().double().softmax(dim=0), LOGITS.double().softmax(dim=0)
+    exact = (p * (p / q).log()).sum().item()
+    assert objective.measure(model, seeded())["kl_exact"].item() == pytest.approx(exact, abs=1e-6)
+    objective.spec = Spec((2,), vocab=2, context={"prefix": (-1,)})  # what depends on conditions is not listed
+    numbers = objective.measure(model, seeded())
+    assert "kl_exact" not in numbers
+    assert numbers["kl_error"] < 0.05 * exact
+    assert abs(numbers["kl_estimated"].item() - exact) < 4 * numbers["kl_error"]
+
+
+# Of a flow
+
+
+class Affine(nn.Module):
+    """The velocity a x + b; with a = 0 a flow whose samples are its noise, moved by b."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.tensor([0.5, -0.25]))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return self.a * x + self.b
+
+
+class Widening(nn.Module):
+    """The exact velocity of data N(0, 2^2): the flow of x_t = (1 - t) x_0 + t x_1 is E[x_1 - x_0 | x_t]."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        t = t[:, None]
+        return x * (4 * t - (1 - t)) / ((1 - t) ** 2 + 4 * t**2) + self.nothing
+
+
+def test_stochastic_solver_keeps_the_law():
+    """Samples of the exact flow of a Gaussian have its standard deviation, up to an error of the first order."""
+    model, errors = Flow(Spec((2,)), Widening), []
+    for steps in (8, 32, 128):
+        with torch.no_grad():
+            x = model.sample(40_000, {}, seeded(), steps=steps, solver="stochastic")
+        assert x.mean().abs() < 0.05
+        errors.append(2 - x.std().item())
+    assert errors[1] < 0.35 * errors[0]
+    assert errors[2] < 0.35 * errors[1] < 0.05
+
+
+@pytest.mark.parametrize("gradient", ["none", "sample", "score"])
+def test_paths(gradient):
+    """The start that follows a path sees the same states; the divergence is counted by hand, of a flow that differs in
+    its drift alone: what a step holds of that, times the difference of 0.5 in length."""
+    model, start = Flow(Spec((2,)), Affine), Flow(Spec((2,)), Affine)
+    start.net.b.data -= torch.tensor([0.3, 0.4])
+    with recorded(model, Walk(gradient, learned=8)) as path:
+        x = model.sample(5, {}, seeded(), steps=3, solver="stochastic")
+    with torch.no_grad(), recorded(start, Walk(given=path)) as theirs:
+        y = start.sample(5, {}, seeded(9), steps=3, solver="stochastic")
+    torch.testing.assert_close(y, x)
+    assert model.path is None
+    want = sum((0.5 * of_drift / (std or LAST)) ** 2 / 2 for _, of_drift, std in steps_of(3))
+    torch.testing.assert_close(path.kl(theirs, 5), torch.full((5,), want))
+    if gradient == "score":
+        steps = list(zip(path.means[:-1], path.stds[:-1], path.states[:-1], strict=True))
+        logs = sum(torch.distributions.Normal(m, s).log_prob(x_k) for m, s, x_k in steps).sum(1)
+        constant = sum(2 * math.log(s * math.sqrt(2 * math.pi)) for _, s, _ in steps)
+        torch.testing.assert_close(path.log_prob(5), logs + constant)
+
+
+def test_gradient_through_the_sampler():
+    """Samples of a drifting flow are noise + b, so that the mean of a linear reward has its slope as its gradient, and
+    the penalty that of the divergence, counted above; both ways reach the same optimum's side."""
+    slope = torch.tensor([0.7, -0.4])
+    model = Flow(Spec((2,)), Affine)
+    options = {"steps": 4, "learned": 4, "scale": False}
+    objective = begun(model, Spec((2,)), lambda x, data, cond: x @ slope, **options)
+    batch = Batch(torch.zeros(64, 2))
+    objective.loss("model", {"model": model}, batch, seeded())[0].backward()
+    assert objective.differentiable
+    moved = sum_of_moves(4)
+    torch.testing.assert_close(model.net.b.grad, -moved * slope)
+    model.zero_grad()
+    objective.learned = 2
+    objective.loss("model", {"model": model}, batch, seeded())[0].backward()
+    torch.testing.assert_close(model.net.b.grad, -sum_of_moves(4, 2) * slope)
+    scored = begun(model, Spec((2,)), lambda x, data, cond: (x @ slope).tolist(), **options)
+    found = []
+    for seed in range(400):
+        model.zero_grad()
+        scored.loss("model", {"model": model}, batch, seeded(seed))[0].backward()
+        found.append(model.net.b.grad.clone())
+    assert not scored.differentiable
+    found = torch.stack(found)
+    want = -(moved - 0.25) * slope  # the last step draws nothing: it is not in the score
+    error = found.std(dim=0) / len(found) ** 0.5
+    assert error.max() < 0.1 * want.abs().max()
+    assert ((found.mean(dim=0) - want).abs() < 4.5 * error).all()
+
+
+def steps_of(steps: int) -> list[tuple[float, float, float]]:
+    """Of each step of the stochastic solver, how much its mean holds of x and of the velocity, and its noise."""
+    found = []
+    for now, then in ((i / steps, (i + 1) / steps) for i in range(steps)):
+        left = 1 - then if then < 1 else 0.0
+        std = 0.7 * left * (1 - (left * now / ((1 - now) * then)) ** 2) ** 0.5
+        kept = (left**2 - std**2) ** 0.5
+        found.append((then + kept, then * (1 - now) - kept * now, std))
+    return found
+
+
+def sum_of_moves(steps: int, learned: int | None = None) -> float:
+    """d sample / d drift of a flow whose velocity is its drift: what a step adds is carried on by the later ones."""
+    total = 0.0
+    for i, (of_x, of_drift, _) in enumerate(steps_of(steps)):
+        total = total * of_x + (of_drift if i >= steps - (learned or steps) else 0.0)
+    return total
+
+
+# What ends a run
+
+
+def judged(objective: Reward, *looks: tuple[float, float, float]) -> list[tuple[bool, bool]]:
+    """(best, stopped) after looks at (kl, reward, gold)."""
+    found = []
+    for kl, reward, gold in looks:
+        verdict = objective.judge({"kl_exact": kl, "reward": reward, "gold": gold, "gold_error": 0.01})
+        found.append((verdict.best, verdict.stop is not None))
+    return found
+
+
+def test_what_ends_a_run():
+    """Above the budget at once; where gold falls while the reward rises, after `patience` looks in a row, none of which
+    is the best; not where both fall, nor within two standard errors."""
+    good, bad = (True, False), (False, False)
+    assert judged(begun(Categorical(), kl_budget=3), (0, 0, 0), (2.9, 1, 1), (3.1, 2, 2))[1:] == [good, (False, True)]
+    looks = ((0, 0.0, 0.0), (1, 0.5, 0.5), (1, 0.6, 0.4), (1, 0.7, 0.3))
+    assert judged(begun(Categorical()), *looks)[1:] == [good, bad, (False, True)]
+    assert judged(begun(Categorical(), patience=3), *looks, (1, 0.7, 0.49), (1, 0.8, 0.1))[2:] == [bad, bad, good, bad]
+    assert judged(begun(Categorical()), *looks[:2], (1, 0.4, 0.3), (1, 0.45, 0.2))[1:] == [good, good, good]
+    assert judged(begun(Categorical()), *looks[:2], (1, 0.6, 0.48), (1, 0.7, 0.48))[1:] == [good, good, good]
+    why = begun(Categorical(), kl_budget=3).judge({"kl_exact": 4, "reward": 1}).stop
+    assert why == "4.0 nats a sample from the start, kl_budget is 3; lower trainer.lr and trainer.val_every"
+
+
+def test_fit_ends_where_the_objective_says_so():
+    """The last state is saved, and the reason told."""
+    model, saved, told = Categorical(), [], []
+    objective = begun(model, kl_budget=0.2, scale=False)
+    hooks = Hooks(
+        save=lambda state, is_best: saved.append((state.step, is_best)),
+        stopped=lambda step, why: told.append((step, why)),
+    )
+    state = fit(model, Nothing(), objective, quick(steps=500, batch_size=64, lr=0.02, val_every=5), hooks=hooks)
+    assert state.step < 100
+    assert told[0][0] == saved[-1][0] == state.step
+    assert saved[-2:] == [(state.step - 5, True), (state.step, False)]
+    assert told[0][1].endswith("kl_budget is 0.2; checkpoints/best is the one before")
+
+
+# Diversity
+
+
+def test_diversity():
+    """Counted by hand."""
+    x = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 0], [3, 1, 2, 0]])
+    assert pair_distance(x, tokens=True).item() == pytest.approx((1 + 2 + 1) / 12)
+    assert pair_distance(x[:1].repeat(3, 1), tokens=True) == 0
+    y = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    assert pair_distance(y, tokens=False).item() == pytest.approx(5 / 2**0.5)
+    assert distinct(torch.tensor([[1, 2, 1, 2, 1], [1, 2, 1, -1, -1]]), 2).item() == pytest.approx(2 / 6)
+
+
+# From the command line
+
+QUICK = ("samples=0", "objective.samples=128")
+
+
+def rows_of(run: Path, split: str = "val") -> list[dict[str, float]]:
+    with open(run / "log.csv", newline="") as file:
+        return [
+            {k: float(v) for k, v in row.items() if v and k != "split"}
+            for row in csv.DictReader(file)
+            if row["split"] == split
+        ]
+
+
+def rewarded(start: Path, preset: str, out: Path, *words: str) -> Path:
+    return genzoo.train(f"{preset}_smoke", [*QUICK, "objective=reward", f"init={start}", f"out={out}", *words])
+
+
+def assert_raised(run: Path) -> list[dict[str, float]]:
+    """The reward is up beyond noise, the divergence finite and of a known name; returns the validations."""
+    looks = rows_of(run)
+    first, last = looks[0], looks[-1]
+    assert last["reward"] - first["reward"] > 3 * math.hypot(first["reward_error"], last["reward_error"])
+    kl = next(key for key in last if key.startswith("kl_") and key != "kl_error")
+    assert first[kl] == pytest.approx(0, abs=1e-5)
+    assert 0 < last[kl] < math.inf
+    assert last.keys() >= {"reward", "gold", "diversity", "loss"}
+    return looks
+
+
+def test_a_resumed_run_ends_in_the_same_bits(smoke_run_of, tmp_path):
+    """Model, start, peak and optimizer; the start is that of the first run, not of what was resumed."""
+    start, words = smoke_run_of("born"), ["reward=maxcut", "trainer.steps=8", "trainer.val_every=2", "trainer.keep=5"]
+    whole = rewarded(start, "born", tmp_path / "whole", *words)
+    half = shutil.copytree(whole, tmp_path / "half", symlinks=True)
+    for step in checkpoint.steps_saved(half / "checkpoints"):
+        if step.name > "step_000004":
+            shutil.rmtree(step)
+    rewarded(start, "born", half, *words, "resume=true")
+    states = [checkpoint.load_train_state(run / "checkpoints" / "last") for run in (whole, half)]
+    assert states[0]["step"] == states[1]["step"] == 8
+    for part in ("model", "objective"):
+        assert states[0][part].keys() == states[1][part].keys()
+        for key, value in states[0][part].items():
+            assert torch.equal(value, states[1][part][key]), key
+    begun_at = checkpoint.load(start).weights["theta"]
+    assert torch.equal(states[1]["objective"]["start.theta"], begun_at)
+    assert not torch.equal(states[1]["model"]["theta"], begun_at)
+    assert rows_of(whole) == rows_of(half)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("reward=line_length",), "this objective goes on from a trained model: give init= its run folder"),
+        (("init=RUN",), "no reward: give reward=NAME of configs/reward, or reward.function=my_module:my_function"),
+        (("init=RUN", "reward=line_length", "trainer.val_every=0"), "give trainer.val_every"),
+        (("init=RUN", "reward=line_length", "objective.group=1"), "objective: group must be at least 2, not 1"),
+        (("init=RUN", "reward=line_length", "objective.through=sample"), "objective.through=sample is for flows"),
+        (("init=RUN", "reward=own", "reward.function=my_rewards:short"), "allow it by trust=[my_rewards]"),
+        (("init=RUN", "reward=short"), "there is no reward 'short'"),
+    ],
+)
+def test_refusals(refused, smoke_run_of, words, line):
+    """One line each."""
+    words = [word.replace("RUN", str(smoke_run_of("text"))) for word in words]
+    assert line in refused("train", "text_smoke", "objective=reward", *words)
+
+
+def test_a_reward_without_its_objective(refused, smoke_run_of):
+    assert "give that, or leave reward out" in refused(
+        "train", "text_smoke", "reward=line_length", f"init={smoke_run_of('text')}"
+    )
+
+
+def test_a_reward_of_ones_own(smoke_run_of, tmp_path, monkeypatch):
+    """A function in a module of the user's, named and trusted; what it must give is said where it gives another."""
+    (tmp_path / "my_rewards.py").write_text(
+        "def spaces(x, data, cond):\n    return [data.text_of(row).count(' ') for row in x]\n"
+        "def one(x, data, cond):\n    return 1.0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["reward=own", "trust=[my_rewards]", "trainer.steps=30", "trainer.val_every=15", "trainer.lr=0.003"]
+    start = smoke_run_of("text")
+    run = rewarded(
+        start, "text", tmp_path / "run", *words, "reward.function=my_rewards:spaces", "trainer.batch_size=32"
+    )
+    looks = rows_of(run)
+    assert looks[-1]["reward"] > looks[0]["reward"] + 3 * math.hypot(
+        looks[0]["reward_error"], looks[-1]["reward_error"]
+    )
+    assert "gold" not in looks[-1]
+    with pytest.raises(UserError, match=r"one finite number for each of 64 samples, and not shape \(\)"):
+        rewarded(start, "text", tmp_path / "other", *words, "reward.function=my_rewards:one")
+
+
+@pytest.mark.parametrize("name", sorted(f.stem for f in (config_folder() / "reward").glob("*.yaml")))
+def test_rewards_compose(name):
+    """Every shipped reward names a function and one that is watched."""
+    config = plain(compose_config("train", ["preset=text", "objective=reward", f"reward={name}"]))
+    assert config["objective"]["function"] == config["reward"]["function"]
+    if name not in ("none", "own"):
+        assert config["reward"]["function"]["_target_"] != config["reward"]["gold"]["_target_"]
+
+
+# Every modality
+
+
+def test_born(smoke_run_of, tmp_path):
+    words = ("reward=maxcut", "trainer.steps=40")
+    looks = assert_raised(rewarded(smoke_run_of("born"), "born", tmp_path / "run", *words))
+    assert "kl_exact" in looks[-1]
+    assert genzoo.load(tmp_path / "run").sample(20).unique().tolist() == [0, 1]
+
+
+def test_text(smoke_run_of, tmp_path):
+    words = (
+        "reward=line_length",
+        "reward.function.width=8",
+        "trainer.steps=40",
+        "trainer.lr=0.003",
+        "trainer.batch_size=32",
+    )
+    looks = assert_raised(rewarded(smoke_run_of("text"), "text", tmp_path / "run", *words))
+    assert looks[-1]["kl_estimated"] > 4 * looks[-1]["kl_error"]
+    assert len(genzoo.load(tmp_path / "run").data.describe(genzoo.load(tmp_path / "run").sample(1)[0])) == 40
