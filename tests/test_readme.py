@@ -71,6 +71,12 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
             cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
             for name in sounds:
                 shutil.copy(next(Path("made").glob(f"*{Path(name).suffix}")), name)
+        if "context=clip.mp4" in overrides:  # the user's clip: here, one of the run's own
+            cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
+            shutil.copy("made/000.mp4", "clip.mp4")
+        if "context=walk.npz" in overrides:  # the user's first frames: here, those of the run's own
+            cli.main(["sample", preset, f"checkpoint={run}", "out=made", "format=npz"])
+            shutil.copy("made/000.npz", "walk.npz")
         if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
             cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
             shutil.copy("made/forecast.nc", "now.nc")
