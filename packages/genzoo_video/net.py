@@ -43,7 +43,8 @@ class VideoNet(nn.Module):
 
     spec: of `VideoData`. dim, depth, heads: width, pairs of blocks, heads. patch: frames, rows and columns of a patch.
     registers: tokens of a frame beside its patches. moved: of later frames, the estimate begins as the last known one,
-    each place moved as the network says (Liu et al. 2017, Deep Voxel Flow): for films in which what is seen moves on.
+    each place moved on at the speed that the network says (after Liu et al. 2017, Deep Voxel Flow): for films in which
+    what is seen drifts.
     dropout: share of each branch dropped while training.
     """
 
@@ -80,7 +81,7 @@ class VideoNet(nn.Module):
         self.in_space, self.in_time = Rotary(dim // heads, axes=2, base=BASE), Rotary(dim // heads, base=BASE)
         self.norm = AdaptiveNorm(dim, dim)
         self.to_pixels = nn.Linear(dim, size)
-        self.to_motion = nn.Linear(dim, 2 * patch[0]) if moved else None
+        self.to_motion = nn.Linear(dim, 2) if moved else None
         for layer in filter(None, (self.to_pixels, self.to_motion)):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -98,19 +99,20 @@ class VideoNet(nn.Module):
         return torch.where(given, x, out)
 
     def _moved(self, x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
-        """The last known frame of each clip, 0 where none is, moved [B, C, T, H, W] by what is said of each patch:
-        [B, P, 2 frames of a patch], in sides of a patch."""
+        """The last known frame of each clip, 0 where none is, moved [B, C, T, H, W] at the speed that is said for each
+        patch: [B, P, 2], columns and rows in pixels a frame."""
         frames, rows, columns = self.patches.grid(x.shape[2:])
         batch, _, count, height, width = x.shape
-        by = motion.view(batch, frames, rows, columns, -1, 2).permute(0, 1, 4, 5, 2, 3).flatten(0, 2).float()
-        by = F.interpolate(by, (height, width), mode="bilinear", align_corners=False)
-        side = by.new_tensor((2 / columns, 2 / rows))  # a side of a patch, of pictures from -1 to 1
+        speed = motion.view(batch * frames, rows, columns, 2).permute(0, 3, 1, 2).float()
+        speed = F.interpolate(speed, (height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+        speed = speed.repeat_interleave(count // frames, dim=0)
+        last = (known.sum(1).long() - 1).clamp(min=0)
+        age = torch.arange(count, device=x.device) - last[:, None]
+        by = speed * age.view(-1, 1, 1, 1) * speed.new_tensor((2 / width, 2 / height))  # of pictures from -1 to 1
         y, z = ((torch.arange(n, device=x.device) * 2 + 1) / n - 1 for n in (height, width))
         place = torch.stack(torch.meshgrid(z, y, indexing="xy"), dim=-1)
-        last = (known.sum(1).long() - 1).clamp(min=0)
         frame = x[torch.arange(batch, device=x.device), :, last].repeat_interleave(count, dim=0)
-        grid = place - by.permute(0, 2, 3, 1) * side
-        moved = F.grid_sample(frame.float(), grid, padding_mode="border", align_corners=False)
+        moved = F.grid_sample(frame.float(), place - by, padding_mode="border", align_corners=False)
         told = (known[:, 0] > 0).to(x).view(-1, 1, 1, 1, 1)
         return told * moved.unflatten(0, (batch, count)).transpose(1, 2).to(x)
 
