@@ -316,10 +316,10 @@ def jellyfish(rng: np.random.Generator) -> Body:
 
 
 def hopper(rng: np.random.Generator) -> Body:
-    """A ball that bounces, is pressed flat on the floor and long in flight, and turns about z; it bears a ring."""
+    """A ball that bounces, is pressed flat on the floor and long in flight, and rocks about z; it bears a ring."""
     u, period = rng.uniform, rng.uniform(0.8, 1.4)
     radius, high, press, start = u(0.2, 0.3), u(0.3, 0.55), u(0.2, 0.38), u(0, 1)
-    band, turns, tilt = u(1.25, 1.5), int(rng.choice((-1, 1))), u(-0.3, 0.3)
+    band, rock, tilt = u(1.25, 1.5), u(0.1, 0.5), u(-0.3, 0.3)
 
     def shape(own: np.ndarray, times: np.ndarray) -> np.ndarray:
         when = np.mod(times / period + start, 1.0)
@@ -328,7 +328,7 @@ def hopper(rng: np.random.Generator) -> Body:
         flat = np.where(when < ground, np.sin(np.pi * when / ground) ** 2, 0.0)
         tall = 1 - press * flat + 0.5 * press * np.sin(np.pi * fly) ** 2
         up = radius * tall + high * 4 * fly * (1 - fly)
-        turned = placed(about("z", turns * TAU * times / period + TAU * start), np.zeros((len(times), 3)), own)
+        turned = placed(about("z", rock * np.sin(TAU * times / period)), np.zeros((len(times), 3)), own)
         size = np.stack((1 / np.sqrt(tall), 1 / np.sqrt(tall), tall), axis=1)
         return turned * radius * size[:, None] + np.stack((0 * up, 0 * up, up), axis=1)[:, None]
 

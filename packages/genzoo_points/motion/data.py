@@ -293,7 +293,7 @@ class MotionData(Data):
             known = min(len(given), state["past"])
             past[state["past"] - known :] = given[-known:]
         cond = self.told(past.expand(n, -1, -1, -1), torch.full((n,), known))
-        count, titles = len(self.classes), None
+        count, labels, titles = len(self.classes), None, None
         if count:
             labels = torch.arange(n) % count if context is None else torch.full((n,), count)
             if label is not None:
@@ -301,7 +301,7 @@ class MotionData(Data):
             cond["label"] = labels
             titles = [[*self.classes, ""][i] for i in labels.tolist()]
         self.wishes = {"format": format, "gif": gif, "titles": titles, "length": length, "rate_hz": rate_hz}
-        self.wishes |= {"place": place, "given": given}
+        self.wishes |= {"labels": labels, "place": place, "given": given}
         return cond, {}
 
     def _context(self, context: str, frames: int | None) -> Tensor:
@@ -371,22 +371,25 @@ class MotionData(Data):
 
     def reference(self, n: int, split: str, *, turn: int = 0) -> tuple[Tensor, Tensor]:
         """At most n sequences of a split [n, T, N, 3] and their labels [n]: each class in turn, as samples are drawn;
-        those of another `turn` are others, as long as there are any."""
+        those of another `turn` are others of the same labels, as long as there are any."""
         mine = self._rows(split)
-        kinds = self.labels[mine]
-        within = np.concatenate([np.arange(np.count_nonzero(kinds == kind)) for kind in np.unique(kinds)])
-        by_kind = np.concatenate([np.flatnonzero(kinds == kind) for kind in np.unique(kinds)])
-        mine = mine[by_kind[np.lexsort((kinds[by_kind], within))]]
-        places = np.roll(mine, -turn * n)[:n]
+        kinds = [mine[self.labels[mine] == kind] for kind in np.unique(self.labels[mine])]
+        kinds = [np.roll(rows, -turn * -(-n // len(kinds))) for rows in kinds]
+        rounds = [rows[i] for i in range(max(map(len, kinds))) for rows in kinds if i < len(rows)]
+        places = np.array(rounds[:n])
         x = torch.stack([self.example(at, split, "reference", turn, int(at))[0] for at in places])
         return x, torch.from_numpy(self.labels[places])
 
     def metrics(self, samples: Tensor, split: str, *, cd_frames: int = 4, cd_train: int = 600) -> dict[str, Any]:
-        """Of samples that are each class in turn: accelerations, and whether each frame is near a real one
-        (`metrics.accelerations`, `metrics.wholeness`), beside the same between real sequences."""
+        """Of samples: accelerations, and whether each frame is near a real one (`metrics.accelerations`,
+        `metrics.wholeness`), beside the same between real sequences."""
         from genzoo_points.motion import metrics
 
-        return metrics.score(self, samples, split, cd_frames=cd_frames, cd_train=cd_train)
+        labels = None
+        if self.classes:
+            labels = self.wishes.get("labels")
+            labels = torch.arange(len(samples)) % len(self.classes) if labels is None else labels
+        return metrics.score(self, samples, labels, split, cd_frames=cd_frames, cd_train=cd_train)
 
     def conditional_metrics(
         self,

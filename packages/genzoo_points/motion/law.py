@@ -3,6 +3,7 @@
 Legend: B sequences, T frames, P past frames, C cells, R numbers of a cell at a time, L labels and the one for none.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -12,10 +13,10 @@ from genzoo.contract import Data, Spec
 from genzoo_points.cells import SUMMARY
 from genzoo_points.motion.basis import Basis, order_of, own_places, reordered, states
 
-FITTED = 1024
+FITTED = 512
 """Training examples that the law of trajectories is fitted to, and `A_CLASS` more for each class."""
 
-A_CLASS = 128
+A_CLASS = 256
 
 LEAST = 0.1
 """Of a class's standard deviations, over those of all."""
@@ -30,20 +31,26 @@ PASTS = 4
 """Sorts of a past: none, one frame, two (with a velocity), three or more (with an acceleration)."""
 
 
+AXES = 32
+"""Directions in which the coefficients of a label are let vary together."""
+
+
 class TrajectoryLaw(nn.Module):
-    """Where the flow starts: a Gaussian of independent coefficients, whose samples move as smoothly, and whose
-    neighbours stay as near, as the data's do on average: noise that is correlated in time (Ge et al. 2023, PYoCo) and
-    in space. Fitted by `initialise` for each label and each sort of past.
+    """Where the flow starts: a Gaussian whose samples move as smoothly, and whose parts keep together, as the data's do
+    on average: noise that is correlated in time (Ge et al. 2023, PYoCo) and in space. Fitted by `initialise` for each
+    label and each sort of past: mean and standard deviation of every coefficient and, of those in units of these, the
+    probabilistic principal components (Tipping & Bishop 1999): the way a bird's wings go up together is one of them.
+    The flow runs on what is then white, and learns only what is not Gaussian.
 
     Without a past the mean is that of the label. After one it is the last frame and, from two and three frames on, so
     many times its velocity and its acceleration as is best at each later frame (least squares over the training
     split); the standard deviation is in units of how fast the points of this past move.
 
     weighting: the loss of a coefficient is weighted by its standard deviation to this power: 0 counts all alike, 2
-        counts errors in the data's units.
+        counts errors in the data's units. axes: principal components.
     """
 
-    def __init__(self, spec: Spec, *, weighting: float = 1.0) -> None:
+    def __init__(self, spec: Spec, *, weighting: float = 1.0, axes: int = AXES) -> None:
         super().__init__()
         labels, shape = spec.classes + 1, tuple(spec.shape)
         self.classes, self.weighting = spec.classes, weighting
@@ -51,6 +58,9 @@ class TrajectoryLaw(nn.Module):
         self.register_buffer("mean", torch.zeros(labels, *shape))
         self.register_buffer("std", torch.ones(labels, PASTS, *shape))
         self.register_buffer("gain", torch.zeros(labels, PASTS, shape[0], 2))
+        self.register_buffer("axes", torch.zeros(labels, 2, math.prod(shape), axes))  # without a past, and with one
+        self.register_buffer("stretch", torch.ones(labels, 2, axes))
+        self.register_buffer("rest", torch.ones(labels, 2))
         self.register_buffer("weight", torch.ones(shape))
         self.register_buffer("cells", torch.stack((torch.zeros(shape[1], SUMMARY), torch.ones(shape[1], SUMMARY))))
 
@@ -70,15 +80,19 @@ class TrajectoryLaw(nn.Module):
             if mine.sum() > 1:
                 found = self.basis(x[mine], torch.zeros(int(mine.sum())))
                 self.mean[row] = found.mean(0)
-                self._spread(row, 0, found - self.mean[row])
+                self._components(row, 0, self._spread(row, 0, found - self.mean[row]))
+            going_on = []
             for sort in range(1, PASTS):  # a longer past serves as a shorter one too
                 seen = mine & (known >= sort)
                 if seen.sum() > 1:
-                    self._continue(row, sort, x[seen], past[seen])
+                    going_on.append(self._spread(row, sort, self._continue(row, sort, x[seen], past[seen])))
+            if going_on:
+                self._components(row, 1, torch.cat(going_on))
         weight = self.std[-1, 0] ** self.weighting
         self.weight[:] = weight / weight.mean()
 
-    def _continue(self, row: int, sort: int, x: Tensor, past: Tensor) -> None:
+    def _continue(self, row: int, sort: int, x: Tensor, past: Tensor) -> Tensor:
+        """Fits how a past goes on; returns the coefficients of what is left of x, in units of its speed."""
         known = torch.full((len(x),), sort)
         moves, speed = motion_of(past, known)
         gone = x - past[:, -1:]
@@ -87,28 +101,75 @@ class TrajectoryLaw(nn.Module):
             b = gone.transpose(0, 1).flatten(1).T.double()
             ridge = 1e-6 * a.square().sum().clamp(min=1e-12) * torch.eye(a.shape[1], dtype=torch.float64)
             self.gain[row, sort, :, : sort - 1] = torch.linalg.solve(a.T @ a + ridge, a.T @ b).T.float()
-        rest = gone - torch.einsum("tm,bmcr->btcr", self.gain[row, sort], moves)
-        self._spread(row, sort, self.basis(rest / speed, known))
+        return self.basis((gone - torch.einsum("tm,bmcr->btcr", self.gain[row, sort], moves)) / speed, known)
 
-    def _spread(self, row: int, sort: int, rest: Tensor) -> None:
+    def _spread(self, row: int, sort: int, rest: Tensor) -> Tensor:
+        """Fits the standard deviation of coefficients of mean 0; returns them in its units."""
         found = rest.square().mean(0).sqrt().clamp(min=SMALLEST)
         self.std[row, sort] = found if row == self.classes else torch.maximum(found, LEAST * self.std[-1, sort])
+        return rest / self.std[row, sort]
 
-    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the coefficients [B, T, C, R] under cond: `past` [B, P, C, R], `known`
-        [B], and `label` [B] of labelled data."""
+    def _components(self, row: int, sort: int, y: Tensor) -> None:
+        """Fits the principal components of y [n, T, C, R], and how far it reaches along them and elsewhere: the first
+        on half of the examples, the second on the others, which do not lie along them by chance."""
+        one, other = y.flatten(1)[::2], y.flatten(1)[1::2]
+        count = min(self.axes.shape[-1], len(one) - 1)
+        if count < 1 or not len(other):
+            return
+        axes = torch.linalg.svd(one, full_matrices=False)[2][:count].T
+        variance = (other @ axes).square().mean(0)
+        rest = (other.square().mean(0).sum() - variance.sum()) / (len(axes) - count)
+        self.axes[row, sort, :, :count] = axes
+        self.rest[row, sort] = rest.clamp(min=LEAST**2).sqrt()
+        self.stretch[row, sort] = self.rest[row, sort]
+        self.stretch[row, sort, :count] = torch.maximum(variance.sqrt(), self.rest[row, sort])
+
+    def terms(self, cond: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `coloured` and `whitened` need under cond: `past` [B, P, C, R], `known` [B], and `label` [B] of labelled
+        data. Coefficients are [B, T, C, R]."""
         past, known = cond["past"], cond["known"]
         label = cond.get("label", torch.zeros_like(known, dtype=torch.long))
-        sort = known.long().clamp(max=PASTS - 1)
+        sort, goes_on = known.long().clamp(max=PASTS - 1), (known > 0).long()
         moves, speed = motion_of(past, known)
         gone = torch.einsum("btm,bmcr->btcr", self.gain[label, sort], moves)
-        goes_on = known.view(-1, 1, 1, 1) > 0
-        mean = torch.where(goes_on, self.basis(past[:, -1:] + gone, known), self.mean[label])
-        return mean, self.std[label, sort] * torch.where(goes_on, speed, 1.0)
+        is_past = known.view(-1, 1, 1, 1) > 0
+        return {
+            "mean": torch.where(is_past, self.basis(past[:, -1:] + gone, known), self.mean[label]),
+            "std": self.std[label, sort] * torch.where(is_past, speed, 1.0),
+            "axes": self.axes[label, goes_on],
+            "stretch": self.stretch[label, goes_on],
+            "rest": self.rest[label, goes_on],
+        }
+
+    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of what the flow starts from, which is white: 0 and 1."""
+        known = cond["known"]
+        zero = known.new_zeros(len(known), *self.weight.shape)
+        return zero, torch.ones_like(zero)
 
     def scaled(self, cells: Tensor) -> Tensor:
         """The `summary` of cells [B, C, 9] in units of all shapes."""
         return (cells - self.cells[0]) / self.cells[1]
+
+
+def coloured(u: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
+    """White u [B, T, C, R] -> coefficients: mean + std (rest u + sum over axes a of (stretch - rest) a (a u))."""
+    with torch.autocast(u.device.type, enabled=False):
+        return terms["mean"] + terms["std"] * along_axes(u.float(), terms, terms["rest"], terms["stretch"])
+
+
+def whitened(coefficients: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
+    """What `coloured` took."""
+    with torch.autocast(coefficients.device.type, enabled=False):
+        y = (coefficients.float() - terms["mean"]) / terms["std"]
+        return along_axes(y, terms, 1 / terms["rest"], 1 / terms["stretch"])
+
+
+def along_axes(x: Tensor, terms: Mapping[str, Tensor], rest_b: Tensor, stretch_ba: Tensor) -> Tensor:
+    """x times `stretch` along the axes, and times `rest` in all directions that are at right angles to them."""
+    part = (x.flatten(1)[:, None] @ terms["axes"])[:, 0]
+    more = terms["axes"] @ (part * (stretch_ba - rest_b[:, None]))[..., None]
+    return rest_b.view(-1, 1, 1, 1) * x + more.view_as(x)
 
 
 def motion_of(past: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genzoo.draws import torch_generator
 from genzoo_points.distances import chamfer, pairwise_chamfer
+from genzoo_points.metrics import thin
 
 if TYPE_CHECKING:
     from genzoo_points.motion.data import MotionData
@@ -23,6 +25,9 @@ QUANTILES = 200
 
 SETS = 8
 """Disjoint sets of training sequences that are compared with the split, at most: the mean of them is "real"."""
+
+FEW, CANDIDATES = 64, 16
+"""Points by which near frames are found, and how many of those are measured by all points."""
 
 LEADS = (1, 4, 8, 16, 32)
 """Frames ahead for which continuations are shown by themselves."""
@@ -41,66 +46,88 @@ def quantile_distance(a: Tensor, b: Tensor) -> float:
     return float(np.abs(first - second).mean())
 
 
-def acceleration_error(a: Tensor, b: Tensor, labels: Tensor | None = None) -> float:
-    """How differently the points of two sets of motions [n, T, N, 3] are accelerated: the `quantile_distance` of the
-    magnitudes of all points at all times, mean over the labels [n] that both sets have in common.
+def acceleration_error(a: Tensor, b: Tensor, labels: tuple[Tensor, Tensor] | None = None) -> float:
+    """How differently the points of two sets of motions [n, T, N, 3] and [m, T, N, 3] are accelerated: the
+    `quantile_distance` of the magnitudes of all points at all times; with labels [n] and [m], within each label that
+    both have, and their mean.
 
     It looks at whole laws, so that what is right on average alone does not help: shapes that stand still get the mean
     acceleration of the others, jitter and motion that is too slow or too smooth are counted, and so is a set in which
     all move alike. Points of two sequences need not correspond."""
     if labels is None:
         return quantile_distance(acceleration(a), acceleration(b))
-    kinds = labels.unique()
-    each = [quantile_distance(acceleration(a[labels == kind]), acceleration(b[labels == kind])) for kind in kinds]
-    return float(np.mean(each))
+    return float(np.mean([*errors_by_label(a, b, labels).values()]))
 
 
-def score(data: "MotionData", samples: Tensor, split: str, *, cd_frames: int, cd_train: int) -> dict[str, Any]:
-    """`accelerations` and `wholeness` of samples [n, T, N, 3], drawn each class in turn."""
-    reference, labels = data.reference(len(samples), split)
-    samples = samples[: len(reference)]
-    scores = {"acceleration": accelerations(data, samples, reference, labels)}
+def errors_by_label(a: Tensor, b: Tensor, labels: tuple[Tensor, Tensor]) -> dict[int, float]:
+    """`acceleration_error` within each label that both sets have."""
+    kinds = sorted(set(labels[0].tolist()) & set(labels[1].tolist()))
+    return {kind: acceleration_error(a[labels[0] == kind], b[labels[1] == kind]) for kind in kinds}
+
+
+def score(
+    data: "MotionData", samples: Tensor, labels: Tensor | None, split: str, *, cd_frames: int, cd_train: int
+) -> dict[str, Any]:
+    """`accelerations` and `wholeness` of samples [n, T, N, 3] with labels [n], if there are any."""
+    scores = {"acceleration": accelerations(data, samples, labels, split)}
     if cd_frames and len(data.rows["train"]):
-        scores["chamfer"] = wholeness(data, samples, reference, frames=cd_frames, train=cd_train)
+        scores["chamfer"] = wholeness(data, samples, split, frames=cd_frames, train=cd_train)
     return scores
 
 
-def accelerations(data: "MotionData", samples: Tensor, reference: Tensor, labels: Tensor) -> dict[str, Any]:
-    """`acceleration_error` of samples beside as many sequences of the split with the same labels; beside it, as "real",
-    that of up to `SETS` disjoint sets of training sequences of the same labels (mean), and as "frozen" that of shapes
-    that stand still. "samples_over_real" is 1 for samples as good as real ones."""
-    kinds = labels if data.classes else None
-    scores: dict[str, Any] = {"samples": acceleration_error(samples, reference, kinds)}
-    scores["frozen"] = acceleration_error(samples[:, :1].expand_as(samples), reference, kinds)
+def accelerations(data: "MotionData", samples: Tensor, labels: Tensor | None, split: str) -> dict[str, Any]:
+    """`acceleration_error` of samples beside as many sequences of the split; beside it, as "real", that of up to `SETS`
+    disjoint sets of as many training sequences (mean), and as "frozen" that of shapes that stand still.
+    "samples_over_real" is 1 for samples as good as real ones."""
+    reference, kinds = data.reference(len(samples), split)
+    pair = None if labels is None else (labels, kinds)
+    scores: dict[str, Any] = {"samples": acceleration_error(samples, reference, pair)}
+    scores["frozen"] = acceleration_error(samples[:, :1].expand_as(samples), reference, pair)
     scores["mean"] = {"samples": acceleration(samples).mean().item(), "real": acceleration(reference).mean().item()}
-    count = min(SETS, len(data.rows["train"]) // len(reference))
-    if count:
-        sets = [data.reference(len(reference), "train", turn=i) for i in range(count)]
-        sets = [(x, own) for x, own in sets if torch.equal(own, labels)]
-        scores["real"] = float(np.mean([acceleration_error(x, reference, kinds) for x, _ in sets]))
+    count = min(SETS, len(data.rows["train"]) // len(samples))
+    sets = [data.reference(len(samples), "train", turn=i) for i in range(count)]
+    if sets:
+        real = [acceleration_error(x, reference, labels if labels is None else (own, kinds)) for x, own in sets]
+        scores["real"] = float(np.mean(real))
         scores["samples_over_real"] = scores["samples"] / max(scores["real"], 1e-30)
-    if data.classes:
-        of_kind = {data.classes[kind]: labels == kind for kind in labels.unique().tolist()}
-        scores["by_class"] = {name: acceleration_error(samples[row], reference[row]) for name, row in of_kind.items()}
+    if pair:
+        each = [errors_by_label(x, reference, (own, kinds)) for x, own in sets]
+        scores["by_class"] = {
+            data.classes[kind]: {"samples": error}
+            | ({"real": float(np.mean([errors[kind] for errors in each if kind in errors]))} if each else {})
+            for kind, error in errors_by_label(samples, reference, pair).items()
+        }
     unit = "model length / frame^2, 1-Wasserstein distance of the magnitudes, mean over classes"
-    return scores | {"protocol": {"unit": unit, "samples": len(samples), "real_sets": count}}
+    return scores | {"protocol": {"unit": unit, "samples": len(samples), "real_sets": len(sets)}}
 
 
-def wholeness(data: "MotionData", samples: Tensor, reference: Tensor, *, frames: int, train: int) -> dict[str, Any]:
+def wholeness(data: "MotionData", samples: Tensor, split: str, *, frames: int, train: int) -> dict[str, Any]:
     """Chamfer distance (`distances.chamfer`) of single frames to the nearest of `train` frames of training sequences:
     mean over `frames` of each sample, evenly spread in time, and by time; beside it the same of the split's sequences.
     A sample whose points fly apart, or between two shapes, lies far from all of them."""
+    reference = data.reference(len(samples), split)[0]
     times = np.unique(np.linspace(0, samples.shape[1] - 1, frames).round().astype(int))
     each = -(-train // len(times))
     pool = data.reference(each, "train")[0][:, times].flatten(0, 1)[:train]
     scores: dict[str, Any] = {}
     for name, x in (("samples", samples), ("real", reference)):
-        found = pairwise_chamfer(x[:, times].flatten(0, 1), pool).amin(dim=1).view(len(x), -1)
+        found = to_nearest(x[:, times].flatten(0, 1), pool).view(len(x), -1)
         scores[name] = found.mean().item()
         scores[f"{name}_by_frame"] = dict(zip(map(str, times.tolist()), found.mean(0).tolist(), strict=True))
     scores["samples_over_real"] = scores["samples"] / max(scores["real"], 1e-30)
     protocol = {"distance": "squared, mean over points, both directions added", "train_frames": len(pool)}
+    protocol |= {"looked_at": f"the {CANDIDATES} nearest by {FEW} points"}
     return scores | {"protocol": protocol | {"points": samples.shape[2], "frames": len(samples) * len(times)}}
+
+
+def to_nearest(x: Tensor, pool: Tensor) -> Tensor:
+    """Chamfer distance of clouds [n, N, 3] to the nearest of others [m, N, 3] -> [n]. Which one that is, is looked for
+    among the `CANDIDATES` that are nearest when all have but `FEW` points."""
+    few = [thin(part, FEW, torch_generator("few points", name)) for name, part in (("one", x), ("other", pool))]
+    rows = pairwise_chamfer(*few).topk(min(CANDIDATES, len(pool)), largest=False).indices
+    return torch.stack(
+        [chamfer(one.expand(rows.shape[1], -1, -1), pool[row]).amin() for one, row in zip(x, rows, strict=True)]
+    )
 
 
 def continuation(data: "MotionData", sample: Sampler, split: str, count: int) -> dict[str, Any]:
@@ -108,7 +135,7 @@ def continuation(data: "MotionData", sample: Sampler, split: str, count: int) ->
     distance of each point from where it was (by frames ahead, and of all), chamfer distance frame by frame, and mean
     |difference| of the accelerations; each beside holding the last frame ("held") and going on with its velocity
     ("constant_velocity")."""
-    rows = data._rows(split)
+    rows = data.rows[split]
     places = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
     found = [data.example(at, split, "continuation", int(at)) for at in places]
     truth, past = (torch.stack(part) for part in zip(*found, strict=True))

@@ -66,6 +66,16 @@ def test_splits_share_nothing(data):
         data.batch(0, 2, "test")
 
 
+def test_sets_of_real_sequences():
+    """Each class in turn; another turn has the same labels and other sequences."""
+    data = made()
+    labels = [data.reference(8, "train", turn=i)[1].tolist() for i in range(2)]
+    assert labels == [[0, 1, 2, 3, 4, 5, 0, 1]] * 2
+    sets = [data.reference(8, "train", turn=i)[0] for i in range(2)]
+    assert (sets[0][:, None] - sets[1]).flatten(2).abs().amax(2).min() > 1e-3
+    assert len(data.reference(50, "val")[0]) == 6
+
+
 @pytest.mark.parametrize("mode", ["global", "sequence", "none"])
 def test_units(tmp_path, mode):
     """Training data, or each first frame, fill the unit sphere; what comes back has the data's units and place."""

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from genzoo_points.distances import pairwise_chamfer
 from genzoo_points.motion.data import MotionData
 from genzoo_points.motion.metrics import (
     acceleration,
@@ -12,6 +13,7 @@ from genzoo_points.motion.metrics import (
     continuation,
     quantile_distance,
     score,
+    to_nearest,
 )
 
 SMALL = {"frames": 8, "past": 4, "points": 64, "dense": 64, "embedded": {"sequences": 8, "frames": 24}}
@@ -55,7 +57,8 @@ def test_acceleration_error():
     labels = torch.arange(2).repeat_interleave(4)
     right, wrong = torch.cat((slow, fast)), torch.cat((fast, slow))
     assert acceleration_error(wrong, right) == pytest.approx(0)
-    assert acceleration_error(wrong, right, labels) == pytest.approx(0.2)
+    assert acceleration_error(wrong, right, (labels, labels)) == pytest.approx(0.2)
+    assert acceleration_error(wrong[:4], right, (labels[4:], labels)) == pytest.approx(0)
 
 
 def test_all_alike_is_seen():
@@ -66,22 +69,32 @@ def test_all_alike_is_seen():
 
 def test_real_sequences_score_as_real(data):
     """Training sequences as samples: as near as real ones are; frozen, jittering and torn ones are not."""
-    samples, _ = data.reference(12, "train", turn=1)
-    scores = score(data, samples, "val", cd_frames=3, cd_train=36)
+    samples, labels = data.reference(12, "train", turn=1)
+    scores = score(data, samples, labels, "val", cd_frames=3, cd_train=36)
     assert 0.2 < scores["acceleration"]["samples_over_real"] < 3
     assert 0 < scores["chamfer"]["samples_over_real"] < 1.5
     assert scores["acceleration"]["frozen"] > 2 * scores["acceleration"]["real"]
     assert set(scores["acceleration"]["by_class"]) == set(data.classes)
+    each = [error["samples"] for error in scores["acceleration"]["by_class"].values()]
+    assert sum(each) / len(each) == pytest.approx(scores["acceleration"]["samples"])
     noise = 0.05 * torch.randn(samples.shape, generator=torch.Generator().manual_seed(1))
-    shaken = score(data, samples + noise, "val", cd_frames=3, cd_train=36)
+    shaken = score(data, samples + noise, labels, "val", cd_frames=3, cd_train=36)
     assert shaken["acceleration"]["samples_over_real"] > 3
     torn = samples + 5 * noise[:, :1]
-    wrong = score(data, torn, "val", cd_frames=3, cd_train=36)
+    wrong = score(data, torn, labels, "val", cd_frames=3, cd_train=36)
     assert wrong["chamfer"]["samples_over_real"] > 3
     assert wrong["acceleration"]["samples"] == pytest.approx(scores["acceleration"]["samples"], rel=1e-3)
-    still = score(data, samples[:, :1].expand_as(samples), "val", cd_frames=0, cd_train=0)
+    still = score(data, samples[:, :1].expand_as(samples), labels, "val", cd_frames=0, cd_train=0)
     assert "chamfer" not in still
     assert still["acceleration"]["samples"] == pytest.approx(still["acceleration"]["frozen"])
+
+
+def test_the_nearest_is_found(data):
+    """The same as by all pairs, and 0 for a cloud that is among them."""
+    pool = data.reference(40, "train")[0][:, 0]
+    x = data.reference(12, "val")[0][:, 3]
+    torch.testing.assert_close(to_nearest(x, pool), pairwise_chamfer(x, pool).amin(dim=1), rtol=0.02, atol=0)
+    assert to_nearest(pool[3:4], pool) == 0
 
 
 def test_continuation_beside_simple_guesses(data):

@@ -22,7 +22,7 @@ from genzoo_points.motion.basis import (
     summary_of,
 )
 from genzoo_points.motion.data import MotionData
-from genzoo_points.motion.law import TrajectoryLaw, motion_of
+from genzoo_points.motion.law import TrajectoryLaw, coloured, motion_of, whitened
 from genzoo_points.motion.model import MotionFlow
 from genzoo_points.motion.net import TrajectoryNet
 from genzoo_points.net import CellReader, PointNet
@@ -149,13 +149,33 @@ def test_the_law_of_continuations():
         x, past = (part[rows].unflatten(2, (C, -1)) for part in (batch.x, batch.cond["past"]))
         places, cells = own_places(past[:, -1] if known else x[:, 0])
         told = {"known": batch.cond["known"][rows], "past": states(past, places, cells)}
-        mean, std = law(told)
-        away = states(x, places, cells) - law.basis.inverse(mean, told["known"])
-        sizes.append((away.square().mean().sqrt().item(), std.mean().item()))
+        terms = law.terms(told)
+        away = states(x, places, cells) - law.basis.inverse(terms["mean"], told["known"])
+        sizes.append((away.square().mean().sqrt().item(), terms["std"].mean().item()))
     assert sizes[3][0] < 0.02 * sizes[2][0]
     for more, less in pairwise(sizes):
         assert more[0] > 1.2 * less[0]
         assert more[1] > less[1]
+
+
+def test_the_law_knows_what_goes_together():
+    """Of coefficients that are one number times a pattern, and a little noise, it finds the pattern and both sizes;
+    what is whitened has variance 1, and comes back."""
+    generator = torch.Generator().manual_seed(0)
+    law = TrajectoryLaw(Spec((T, C, STATE), context={"past": (P, C, STATE), "known": ()}), axes=3)
+    pattern = torch.randn(T * C * STATE, generator=generator)
+    pattern /= pattern.norm()
+    size = 20 * torch.randn(4000, 1, generator=generator)
+    y = (size * pattern + 0.5 * torch.randn(4000, len(pattern), generator=generator)).view(-1, T, C, STATE)
+    law._components(0, 0, y)
+    assert (law.axes[0, 0, :, 0] @ pattern).abs() > 0.999
+    assert law.stretch[0, 0, 0] == pytest.approx(20, rel=0.05)
+    assert law.rest[0, 0] == pytest.approx(0.5, rel=0.02)
+    cond = {"past": torch.zeros(4000, P, C, STATE), "known": torch.zeros(4000)}
+    u = whitened(y, law.terms(cond))
+    torch.testing.assert_close(coloured(u, law.terms(cond)), y, atol=1e-4, rtol=1e-4)
+    assert u.var() == pytest.approx(1, rel=0.02)
+    assert (u.flatten(1) @ pattern).var() == pytest.approx(1, rel=0.1)
 
 
 def test_noise_moves_as_the_data(data, model):
