@@ -62,7 +62,9 @@ def test_a_flow_learns_from_it():
     )
     game.check(model)
     modules = {"model": model, "critic": game.critic}
-    optimizers = {name: torch.optim.Adam(module.parameters(), 0.003, betas=(0.0, 0.99)) for name, module in modules.items()}
+    optimizers = {
+        name: torch.optim.Adam(module.parameters(), 0.003, betas=(0.0, 0.99)) for name, module in modules.items()
+    }
     generator = torch.Generator().manual_seed(3)
     for _ in range(60):
         batch = Batch(0.4 * torch.randn(16, 64, 3, generator=generator))
