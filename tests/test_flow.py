@@ -121,6 +121,15 @@ def test_shift(shift):
     assert errors[0] / errors[1] > 3.5
 
 
+def test_noise_of_a_loss():
+    """Paths start at the noise that is given; of the field that leads from it to the data, the loss is 0."""
+    x_1, x_0 = torch.randn(64, 2), 3 + torch.randn(64, 2)
+    model = flow(lambda x, t, cond: x_1 - x_0)
+    assert model.loss(Batch(x_1), seeded(), noise=x_0).value.abs().max() == 0
+    x_t, t, _ = model.net.asked[0]
+    torch.testing.assert_close(x_t, torch.lerp(x_0, x_1, t[:, None]))
+
+
 def test_label_dropout():
     """While training, the generator decides which labels become `classes`, in the given share; otherwise none does."""
     model = flow(still, classes=2, label_dropout=0.25)

@@ -40,7 +40,7 @@ class TrajectoryLaw(nn.Module):
     on average: noise that is correlated in time (Ge et al. 2023, PYoCo) and in space. Fitted by `initialise` for each
     label and each sort of past: mean and standard deviation of every coefficient and, of those in units of these, the
     probabilistic principal components (Tipping & Bishop 1999): the way a bird's wings go up together is one of them.
-    The flow runs on what is then white, and learns only what is not Gaussian.
+    Were the data Gaussian too, the velocity would be (2 t - 1) / (t^2 + (1 - t)^2) x_t, whatever goes together.
 
     Without a past the mean is that of the label. After one it is the last frame and, from two and three frames on, so
     many times its velocity and its acceleration as is best at each later frame (least squares over the training
@@ -124,52 +124,34 @@ class TrajectoryLaw(nn.Module):
         self.stretch[row, sort] = self.rest[row, sort]
         self.stretch[row, sort, :count] = torch.maximum(variance.sqrt(), self.rest[row, sort])
 
-    def terms(self, cond: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `coloured` and `whitened` need under cond: `past` [B, P, C, R], `known` [B], and `label` [B] of labelled
-        data. Coefficients are [B, T, C, R]."""
+    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the coefficients [B, T, C, R] under cond: `past` [B, P, C, R], `known` [B],
+        and `label` [B] of labelled data."""
         past, known = cond["past"], cond["known"]
         label = cond.get("label", torch.zeros_like(known, dtype=torch.long))
-        sort, goes_on = known.long().clamp(max=PASTS - 1), (known > 0).long()
+        sort = known.long().clamp(max=PASTS - 1)
         moves, speed = motion_of(past, known)
         gone = torch.einsum("btm,bmcr->btcr", self.gain[label, sort], moves)
-        is_past = known.view(-1, 1, 1, 1) > 0
-        return {
-            "mean": torch.where(is_past, self.basis(past[:, -1:] + gone, known), self.mean[label]),
-            "std": self.std[label, sort] * torch.where(is_past, speed, 1.0),
-            "axes": self.axes[label, goes_on],
-            "stretch": self.stretch[label, goes_on],
-            "rest": self.rest[label, goes_on],
-        }
+        goes_on = known.view(-1, 1, 1, 1) > 0
+        mean = torch.where(goes_on, self.basis(past[:, -1:] + gone, known), self.mean[label])
+        return mean, self.std[label, sort] * torch.where(goes_on, speed, 1.0)
 
-    def forward(self, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of what the flow starts from, which is white: 0 and 1."""
+    def noise(self, cond: Mapping[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        """[B, T, C, R] in units of the standard deviations: rest e + sum over axes a of (stretch - rest) a (a e) for
+        white noise e."""
         known = cond["known"]
-        zero = known.new_zeros(len(known), *self.weight.shape)
-        return zero, torch.ones_like(zero)
+        label = cond.get("label", torch.zeros_like(known, dtype=torch.long))
+        size = (len(known), *self.weight.shape)
+        white = torch.randn(size, device=known.device, dtype=self.weight.dtype, generator=generator)
+        with torch.autocast(known.device.type, enabled=False):
+            which = label, (known > 0).long()
+            axes, rest = self.axes[which], self.rest[which]
+            part = (white.flatten(1)[:, None] @ axes)[:, 0] * (self.stretch[which] - rest[:, None])
+            return rest.view(-1, 1, 1, 1) * white + (axes @ part[..., None]).view_as(white)
 
     def scaled(self, cells: Tensor) -> Tensor:
         """The `summary` of cells [B, C, 9] in units of all shapes."""
         return (cells - self.cells[0]) / self.cells[1]
-
-
-def coloured(u: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
-    """White u [B, T, C, R] -> coefficients: mean + std (rest u + sum over axes a of (stretch - rest) a (a u))."""
-    with torch.autocast(u.device.type, enabled=False):
-        return terms["mean"] + terms["std"] * along_axes(u.float(), terms, terms["rest"], terms["stretch"])
-
-
-def whitened(coefficients: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
-    """What `coloured` took."""
-    with torch.autocast(coefficients.device.type, enabled=False):
-        y = (coefficients.float() - terms["mean"]) / terms["std"]
-        return along_axes(y, terms, 1 / terms["rest"], 1 / terms["stretch"])
-
-
-def along_axes(x: Tensor, terms: Mapping[str, Tensor], rest_b: Tensor, stretch_ba: Tensor) -> Tensor:
-    """x times `stretch` along the axes, and times `rest` in all directions that are at right angles to them."""
-    part = (x.flatten(1)[:, None] @ terms["axes"])[:, 0]
-    more = terms["axes"] @ (part * (stretch_ba - rest_b[:, None]))[..., None]
-    return rest_b.view(-1, 1, 1, 1) * x + more.view_as(x)
 
 
 def motion_of(past: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,14 @@ from genzoo.families import Flow
 from genzoo.families.solvers import Solver
 from genzoo_points.cells import SUMMARY
 from genzoo_points.motion.basis import STATE, order_of, own_places, placed, reordered, states, summary_of
-from genzoo_points.motion.law import TrajectoryLaw, coloured, whitened
+from genzoo_points.motion.law import TrajectoryLaw
 
 
 class MotionFlow(GenerativeModel):
     """Rectified flow on sequences of corresponding points [T, N, 3], in two steps. The points are cut into C cells by a
     balanced tree of the last given frame, or of the first one, which no permutation of the points changes; a cell moves
     and deforms evenly (`basis.states`): twelve numbers at a time. The first flow draws the motion of all cells
-    together, as coefficients of time and of the tree (`basis.Basis`) in units of a Gaussian law of them
+    together, as coefficients of time and of the tree (`basis.Basis`), from noise that moves as the data do
     (`law.TrajectoryLaw`). The second draws where the points lie in each cell, in the cell's own units, which holds for
     all times. What continues a past has its points, in its order.
 
@@ -68,9 +68,9 @@ class MotionFlow(GenerativeModel):
         return reordered(x, order).unflatten(2, (self.cells, -1))
 
     def _told(self, cond: Mapping[str, Tensor], past: Tensor) -> dict[str, Tensor]:
-        """Conditions for the outline: the states of the past [B, P, C, R], and the terms of the law."""
+        """Conditions for the outline: the states of the past [B, P, C, R], and the sizes of the coefficients."""
         told = {**cond, "past": past}
-        return told | self.outline.base.terms(told)
+        return told | {"std": self.outline.base(told)[1]}
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """The two flows' losses, added; the second on the true cells. x_hat, in the order of the batch's points, has
@@ -84,14 +84,14 @@ class MotionFlow(GenerativeModel):
         places, cells = own_places(self._cells(first[:, None], order)[:, 0])
         found, past = (states(self._cells(x, order), places, cells) for x in (batch.x, cond["past"]))
         told = self._told(cond, past)
-        outline = self.outline.loss(Batch(whitened(base.basis(found, cond["known"]), told), told), generator)
+        found = base.basis(found, cond["known"])
+        outline = self.outline.loss(Batch(found, told), generator, noise=base.noise(told, generator))
         known = self.reader(base.scaled(cells))
         some = torch.randperm(self.cells, device=cells.device, generator=generator)[: self.shown]
         of_cell = {"cell": known[:, some].flatten(0, 1)}
         detail = self.detail.loss(Batch(places[:, some].flatten(0, 1), of_cell), generator)
         of_points = detail.value.view(len(batch), -1).mean(1)
-        moved = base.basis.inverse(coloured(outline.x_hat, told), cond["known"])
-        x_hat = placed(moved, places).flatten(2, 3)
+        x_hat = placed(base.basis.inverse(outline.x_hat, cond["known"]), places).flatten(2, 3)
         logs = {"cells": outline.value.detach().mean(), "points": of_points.detach().mean()}
         return Loss(outline.value + of_points, x_hat=reordered(x_hat, order.argsort(dim=1)), logs=logs)
 
@@ -115,10 +115,11 @@ class MotionFlow(GenerativeModel):
         before = self._cells(cond["past"], order)
         places, cells = own_places(before[:, -1])
         told = self._told(cond, states(before, places, cells))
-        made = self.outline.sample(
-            n, told, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature
-        )
-        made = self.outline.base.basis.inverse(coloured(made, told), cond["known"])
+        if temperature < 0:
+            raise ValueError(f"temperature must not be negative, not {temperature:g}")
+        noise = temperature * self.outline.base.noise(told, generator)
+        made = self.outline.sample(n, told, generator, steps=steps, solver=solver, guidance=guidance, noise=noise)
+        made = self.outline.base.basis.inverse(made, cond["known"])
         if not goes_on.all():
             known = self.reader(self.outline.base.scaled(summary_of(made[:, 0]))).flatten(0, 1)
             drawn = self.detail.sample(n * self.cells, {"cell": known}, generator, steps=steps, solver=solver)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from attention_core import AdaptiveNorm, Attention, Block, FeedForward, Rotary, SpaceTime
 from genzoo.contract import Spec
 from genzoo_points.motion.basis import Basis
-from genzoo_points.motion.law import coloured
 from genzoo_points.net import Told
 
 
@@ -58,7 +57,7 @@ class TrajectoryNet(nn.Module):
     def forward(self, u: Tensor, t: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         known, past = cond["known"], cond["past"]
         given = self.told(t, cond) + self.to_known(known.long())
-        views = (u, coloured(u, cond), cond["mean"])
+        views = (u, cond["base"] + cond["std"] * u, cond["base"])
         own = torch.cat([grouped(self.basis.inverse(view, known), self.patch) for view in views], dim=-1)
         tokens = torch.cat((self.to_past(self._seen(past, known)), self.to_token(own)), dim=1) + self.place
         middles = self.patch * (torch.arange(tokens.shape[1] - 1, device=u.device) + 0.5)  # in frames from now

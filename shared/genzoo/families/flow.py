@@ -87,12 +87,18 @@ class Flow(GenerativeModel):
         self.times, self.shift, self.coupling = times, shift, coupling
         self.label_dropout, self.estimate = label_dropout, estimate
 
-    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+    def loss(self, batch: Batch, generator: torch.Generator | None = None, *, noise: Tensor | None = None) -> Loss:
         """Mean over an example of (net(x_t, t) - (x_1 - x_0))^2; x_hat = x_t + (1 - t) net(x_t, t). With
-        estimate=data: of (net(x_t, t) - x_1)^2 / (1 - t)^2; x_hat = net(x_t, t)."""
+        estimate=data: of (net(x_t, t) - x_1)^2 / (1 - t)^2; x_hat = net(x_t, t).
+
+        noise: this x_0 [B, *shape], in the base's units, in place of white noise; `sample` is then to be given such
+        noise too.
+        """
         mean, std, known = self._base(batch.cond, len(batch))
         x_1 = (batch.x - mean) / std
-        x_0 = torch.randn(x_1.shape, device=x_1.device, dtype=x_1.dtype, generator=generator)
+        x_0 = noise
+        if x_0 is None:
+            x_0 = torch.randn(x_1.shape, device=x_1.device, dtype=x_1.dtype, generator=generator)
         if self.coupling == "optimal_transport":
             x_0 = x_0[match(x_0, x_1)]
         t = torch.rand(len(x_1), device=x_1.device, dtype=x_1.dtype, generator=generator)

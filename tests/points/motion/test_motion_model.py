@@ -22,7 +22,7 @@ from genzoo_points.motion.basis import (
     summary_of,
 )
 from genzoo_points.motion.data import MotionData
-from genzoo_points.motion.law import TrajectoryLaw, coloured, motion_of, whitened
+from genzoo_points.motion.law import TrajectoryLaw, motion_of
 from genzoo_points.motion.model import MotionFlow
 from genzoo_points.motion.net import TrajectoryNet
 from genzoo_points.net import CellReader, PointNet
@@ -149,9 +149,9 @@ def test_the_law_of_continuations():
         x, past = (part[rows].unflatten(2, (C, -1)) for part in (batch.x, batch.cond["past"]))
         places, cells = own_places(past[:, -1] if known else x[:, 0])
         told = {"known": batch.cond["known"][rows], "past": states(past, places, cells)}
-        terms = law.terms(told)
-        away = states(x, places, cells) - law.basis.inverse(terms["mean"], told["known"])
-        sizes.append((away.square().mean().sqrt().item(), terms["std"].mean().item()))
+        mean, std = law(told)
+        away = states(x, places, cells) - law.basis.inverse(mean, told["known"])
+        sizes.append((away.square().mean().sqrt().item(), std.mean().item()))
     assert sizes[3][0] < 0.02 * sizes[2][0]
     for more, less in pairwise(sizes):
         assert more[0] > 1.2 * less[0]
@@ -160,7 +160,7 @@ def test_the_law_of_continuations():
 
 def test_the_law_knows_what_goes_together():
     """Of coefficients that are one number times a pattern, and a little noise, it finds the pattern and both sizes;
-    what is whitened has variance 1, and comes back."""
+    its noise has them too, and what was not fitted is white."""
     generator = torch.Generator().manual_seed(0)
     law = TrajectoryLaw(Spec((T, C, STATE), context={"past": (P, C, STATE), "known": ()}), axes=3)
     pattern = torch.randn(T * C * STATE, generator=generator)
@@ -172,10 +172,12 @@ def test_the_law_knows_what_goes_together():
     assert law.stretch[0, 0, 0] == pytest.approx(20, rel=0.05)
     assert law.rest[0, 0] == pytest.approx(0.5, rel=0.02)
     cond = {"past": torch.zeros(4000, P, C, STATE), "known": torch.zeros(4000)}
-    u = whitened(y, law.terms(cond))
-    torch.testing.assert_close(coloured(u, law.terms(cond)), y, atol=1e-4, rtol=1e-4)
-    assert u.var() == pytest.approx(1, rel=0.02)
-    assert (u.flatten(1) @ pattern).var() == pytest.approx(1, rel=0.1)
+    noise = law.noise(cond, generator).flatten(1)
+    assert (noise @ pattern).std() == pytest.approx(20, rel=0.05)
+    away = noise - (noise @ pattern)[:, None] * pattern
+    assert away.square().sum(1).mean().sqrt() == pytest.approx(0.5 * (len(pattern) - 1) ** 0.5, rel=0.02)
+    other = law.noise({**cond, "known": torch.ones(4000)}, generator)
+    assert other.std() == pytest.approx(1, rel=0.01)
 
 
 def test_noise_moves_as_the_data(data, model):
