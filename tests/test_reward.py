@@ -5,6 +5,7 @@ Legend: B batch, n samples.
 
 import csv
 import itertools
+import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from genzoo import checkpoint
 from genzoo.config import compose_config, config_folder, plain
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
 from genzoo.errors import UserError
+from genzoo.evaluation import frontier
 from genzoo.families import Flow
 from genzoo.families.flow import recorded
 from genzoo.families.stochastic import LAST
@@ -27,6 +29,7 @@ from genzoo.families.stochastic import Path as Walk
 from genzoo.metrics.diversity import distinct, pair_distance
 from genzoo.objectives import Reward
 from genzoo.trainer import Hooks, Options, fit
+from genzoo_text.tokenizers import fit_tokenizer
 
 BITS = Spec((2,), vocab=2)
 STRINGS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -363,7 +366,9 @@ def assert_raised(run: Path) -> list[dict[str, float]]:
     """The reward is up beyond noise, the divergence finite and of a known name; returns the validations."""
     looks = rows_of(run)
     first, last = looks[0], looks[-1]
-    assert last["reward"] - first["reward"] > 3 * math.hypot(first["reward_error"], last["reward_error"])
+    assert first["gain"] == 0
+    assert last["gain"] == pytest.approx(last["reward"] - first["reward"], rel=1e-3, abs=1e-4)
+    assert last["gain"] > 3 * last["gain_error"] > 0
     kl = next(key for key in last if key.startswith("kl_") and key != "kl_error")
     assert first[kl] == pytest.approx(0, abs=1e-5)
     assert 0 < last[kl] < math.inf
@@ -443,7 +448,7 @@ def test_rewards_compose(name):
     config = plain(compose_config("train", ["preset=text", "objective=reward", f"reward={name}"]))
     assert config["objective"]["function"] == config["reward"]["function"]
     if name not in ("none", "own"):
-        assert config["reward"]["function"]["_target_"] != config["reward"]["gold"]["_target_"]
+        assert config["reward"]["function"] != config["reward"]["gold"]
 
 
 # Every modality
@@ -454,6 +459,76 @@ def test_born(smoke_run_of, tmp_path):
     looks = assert_raised(rewarded(smoke_run_of("born"), "born", tmp_path / "run", *words))
     assert "kl_exact" in looks[-1]
     assert genzoo.load(tmp_path / "run").sample(20).unique().tolist() == [0, 1]
+
+
+def test_evaluate_shows_the_frontier(smoke_run_of, tmp_path, capsys):
+    """The rows of the log by rising divergence, in metrics.json, on the terminal and as a picture; of another run,
+    none."""
+    from genzoo.cli import main
+
+    run = rewarded(smoke_run_of("born"), "born", tmp_path / "run", "reward=runs", "trainer.steps=40")
+    capsys.readouterr()
+    main(["evaluate", f"checkpoint={run}", "n=0"])
+    said = capsys.readouterr().out
+    kept = json.loads((run / "metrics.json").read_text())["evaluate_val"]["frontier"]
+    assert [row["step"] for row in kept] == [
+        row["step"] for row in sorted(rows_of(run), key=lambda row: row["kl_exact"])
+    ]
+    assert kept[0] == {key: value for key, value in rows_of(run)[0].items() if key in kept[0]}
+    assert said.count("\n") > len(kept)
+    assert "kl_exact" in said
+    assert f"{kept[-1]['reward']:.5g}" in said
+    assert (run / "frontier.png").stat().st_size > 5000
+    assert frontier(checkpoint.resolve(smoke_run_of("born"))) == {}
+
+
+def test_rewards_of_text():
+    """By hand, on texts that a tokenizer of bytes gives back."""
+    from genzoo_text import rewards
+    from genzoo_text.data import TextData
+
+    data = TextData(tokenizer="byte")
+    data.text = {"train": "the cat sat on a mat"}
+    data.load_state_dict({"tokenizer": fit_tokenizer("byte", "", 0).state})
+
+    def of(function: Any, *texts: str, **options: Any) -> list[float]:
+        return [function(torch.from_numpy(data.tokenizer.encode(t))[None], data, {}, **options)[0] for t in texts]
+
+    whole, broken, empty = "x = 1\ny = f(x)\nif x", "x = 1\ny = f(x\nz = 3\n", "# nothing\n\n"
+    assert of(rewards.parses, whole, broken, empty, "y = 2") == [1, 0, 0, 0]
+    assert of(rewards.parses, whole, "y = 2", whole=True) == [0, 1]
+    assert of(rewards.part_that_parses, whole, broken, empty) == [15 / 19, 6 / 20, 0]
+    assert of(rewards.kinds_of_code, "x = 1\n", whole, broken)[0] == 5  # Module, Assign, Name, Store, Constant
+    assert of(rewards.kinds_of_code, whole, broken)[0] > 5
+    assert of(rewards.kinds_of_code, broken) == [0]
+    assert of(rewards.line_length, "ab\nabcd\nabcdef\nx", width=4) == [-0.25]
+    assert of(rewards.rhyme, "a tall tree\nwill be free\nand the sky\nend", letters=2) == [pytest.approx(2 / 3)]
+    assert of(rewards.rhyme, "the sea\nthe sea\n", letters=2) == [0]
+    assert of(rewards.known_words, "xx cat dog mat sat y") == [0.75]
+
+
+def test_rewards_of_bits():
+    """MaxCut of a square and of a random regular graph against counting; a cut that moving one node betters."""
+    from genzoo_born import rewards
+
+    square = {"edges": [[0, 1], [1, 2], [2, 3], [0, 3]]}
+    x = torch.tensor([[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]])
+    assert rewards.cut(x, None, {}, **square).tolist() == [1, 0.5, 0, 0.5]
+    assert rewards.no_better_neighbour(x, None, {}, **square).tolist() == [1, 1, 0, 0]
+    edges = rewards.regular_graph(12, 3, 0)
+    degree = torch.bincount(torch.tensor(edges).flatten())
+    assert len(set(edges)) == 18
+    assert degree.tolist() == [3] * 12
+    y = torch.randint(2, (200, 12), generator=seeded())
+    counted = torch.tensor([sum(int(row[a] != row[b]) for a, b in edges) / 18 for row in y])
+    torch.testing.assert_close(rewards.cut(y, None, {}), counted)
+    flipped = torch.stack([rewards.cut(y ^ (torch.arange(12) == i), None, {}) for i in range(12)]).amax(0)
+    assert torch.equal(rewards.no_better_neighbour(y, None, {}) > 0, flipped <= counted + 1e-6)
+    assert rewards.changes(x, None, {}).tolist() == pytest.approx([1, 1 / 3, 0, 1 / 3])
+    with pytest.raises(UserError, match=r"degree=3: there is no such graph of 3 nodes"):
+        rewards.cut(x[:, :3], None, {})
+    with pytest.raises(UserError, match="pairs of different nodes from 0 to 3"):
+        rewards.cut(x, None, {}, edges=[[0, 4]])
 
 
 def test_text(smoke_run_of, tmp_path):
@@ -467,3 +542,54 @@ def test_text(smoke_run_of, tmp_path):
     looks = assert_raised(rewarded(smoke_run_of("text"), "text", tmp_path / "run", *words))
     assert looks[-1]["kl_estimated"] > 4 * looks[-1]["kl_error"]
     assert len(genzoo.load(tmp_path / "run").data.describe(genzoo.load(tmp_path / "run").sample(1)[0])) == 40
+
+
+FAST = (
+    "trainer.steps=30",
+    "trainer.val_every=15",
+    "trainer.lr=0.002",
+    "trainer.batch_size=16",
+    "objective.samples=64",
+    "objective.steps=3",
+    "objective.learned=1",
+    "objective.kl_budget=100000",
+)
+
+
+@pytest.mark.parametrize(
+    ("preset", "reward", "words"),
+    [
+        ("points", "symmetric", ()),
+        ("points", "standing", ("objective.kl=0",)),
+        ("video", "motion", ()),
+        ("video", "centred", ("trainer.lr=0.001", "objective.kl=0.001")),
+        ("motion", "speed", ()),
+        ("motion", "rise", ()),
+        ("weather", "low", ()),
+        ("weather", "wind", ()),
+    ],
+)
+def test_flows(smoke_run_of, tmp_path, preset, reward, words):
+    """Through the sampler; samples are finite, and nothing but what the reward is of changes much."""
+    looks = assert_raised(rewarded(smoke_run_of(preset), preset, tmp_path / "run", *FAST, f"reward={reward}", *words))
+    assert looks[-1]["kl_path_bound"] > 0
+    trained = genzoo.load(tmp_path / "run")
+    x = trained.sample(2)
+    assert x.shape == (2, *trained.data.spec.shape)
+    assert x.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("preset", "reward", "words"),
+    [
+        ("audio", "bright", ("trainer.lr=0.01", "trainer.batch_size=96", "trainer.ema=0.5", "objective.samples=256")),
+        ("music", "voice_leading", ()),
+        ("music", "clear_key", ()),
+    ],
+)
+def test_tokens(smoke_run_of, tmp_path, preset, reward, words):
+    """By the likelihood; samples are tokens still."""
+    looks = assert_raised(rewarded(smoke_run_of(preset), preset, tmp_path / "run", *FAST, f"reward={reward}", *words))
+    assert looks[-1]["kl_estimated"] > 0
+    trained = genzoo.load(tmp_path / "run")
+    assert 0 <= trained.sample(2).max() < trained.data.spec.vocab

@@ -201,13 +201,13 @@ class AudioData(Data):
         table = np.array([[values[f].index(part) for f, part in enumerate(parts)] for parts in named])
         return table[labels], tuple(map(len, values))
 
-    def classifier(self) -> "AudioClassifier":
-        """One that reads labels, trained on the training split (kept in the cache folder)."""
+    def classifier(self, *, seed: int = 0) -> "AudioClassifier":
+        """One that reads labels, trained on the training split (kept in the cache folder). seed: of its training."""
         from genzoo_audio.classifier import fit_classifier
 
         waves, labels = self.real("train")
         parts, counts = self.parts_of(labels)
-        return fit_classifier(waves, parts, counts, self.rate_hz, key=self.fingerprint("train"))
+        return fit_classifier(waves, parts, counts, self.rate_hz, key=self.fingerprint("train"), seed=seed)
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.fitted)

@@ -35,6 +35,17 @@ def parses(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whole: bool
     return [float(tree(text, whole=whole) is not None) for text in texts(x, data)]
 
 
+def part_that_parses(x: Tensor, data: TextData, cond: Mapping[str, Tensor]) -> list[float]:
+    """How much of the lines of a sample, without the last, is the longest beginning that parses as Python and is more
+    than comments, as a share of the sample: where few samples parse, others come near."""
+    found = []
+    for text in texts(x, data):
+        lines = text.split("\n")[:-1]
+        begun = ("\n".join(lines[:count]) + "\n" for count in range(len(lines), 0, -1))
+        found.append(next((len(part) for part in begun if tree(part) is not None), 0) / max(1, len(text)))
+    return found
+
+
 def kinds_of_code(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whole: bool = False) -> list[float]:
     """How many kinds of statements and expressions the lines have, 0 where they do not parse: what parses because
     there is nothing in it has few."""

@@ -151,12 +151,18 @@ def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> No
     if show:
         return print_config(config)
     report = evaluate_config(config)
-    rows = [(key, value) for key, value in flat(report) if not key.startswith("protocol.")]
+    looks = report.get("frontier", [])
+    rows = [(key, value) for key, value in flat(report) if not key.startswith("protocol.") and value is not looks]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         if isinstance(value, float):
             value = f"{value:.4f}" if abs(value) >= 0.01 or not value else f"{value:.4g}"
         print(f"{key:{width}}  {value}")
+    if looks:
+        print("\nwhat the reward cost (frontier.png):")
+        print("  ".join(f"{name:>14}" for name in looks[0]))
+        for row in looks:
+            print("  ".join(f"{row.get(name, float('nan')):14.5g}" for name in looks[0]))
     protocol = report["protocol"]
     print(f"(step {protocol['step']}, split {protocol['split']}, n {protocol['n']}, seed {protocol['seed']})")
 

@@ -1,5 +1,6 @@
 """`genzoo evaluate`: scores of a checkpoint, each with its protocol, printed and written to metrics.json."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,47 @@ def evaluate_config(config: "DictConfig") -> dict[str, Any]:
             "data": settings["data"],
         },
     }
+    report |= frontier(trained.path)
     write_report(trained.path, split, report)
     return report
+
+
+def frontier(weights: Path) -> dict[str, Any]:
+    """Of a run of objective=reward: what each validation's reward cost, {"frontier": rows by rising KL divergence}, and
+    a picture of it, frontier.png beside metrics.json."""
+    from genzoo.pictures import frontier as picture
+
+    run = checkpoint.run_of(weights)
+    if run is None or not (run / "log.csv").is_file():
+        return {}
+    with open(run / "log.csv", newline="") as file:
+        looks = [row for row in csv.DictReader(file) if row["split"] == "val" and row.get("reward")]
+    kl = next((key for key in looks[0] if key.startswith("kl_") and key != "kl_error"), None) if looks else None
+    if kl is None:
+        return {}
+    names = (
+        "step",
+        kl,
+        "kl_error",
+        "reward",
+        "reward_error",
+        "gain",
+        "gain_error",
+        "gold",
+        "gold_error",
+        "diversity",
+        "distinct_4",
+        "loss",
+    )
+    rows = [{name: float(row[name]) for name in names if row.get(name)} for row in looks]
+    for row in rows:
+        row["step"] = int(row["step"])
+    rows.sort(key=lambda row: row[kl])
+    best = run / "checkpoints" / "best"
+    picture(
+        rows, kl, run / "frontier.png", best=int(best.resolve().name.removeprefix("step_")) if best.exists() else None
+    )
+    return {"frontier": rows}
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,26 @@ def training_curve(log: Path, path: Path) -> Path | None:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
+    return save(picture, path)
+
+
+def frontier(rows: Sequence[Mapping[str, float]], kl: str, path: Path, *, best: int | None = None) -> Path:
+    """Reward and, where there is one, gold reward with their standard errors over the KL divergence that they cost, of
+    the validations of a run; `best`: the step of the best checkpoint."""
+    picture = figure(6, 4)
+    axes = picture.add_subplot()
+    for name, colour in (("reward", "tab:blue"), ("gold", "tab:orange")):
+        points = [row for row in rows if name in row]
+        if not points:
+            continue
+        own = axes if name == "reward" else axes.twinx()
+        x, y = ([row[key] for row in points] for key in (kl, name))
+        own.errorbar(x, y, [row[f"{name}_error"] for row in points], color=colour, marker="o", markersize=4, lw=1)
+        own.set_ylabel(name, color=colour)
+    for row in rows:
+        if row["step"] == best:
+            axes.axvline(row[kl], color="gray", lw=1, ls="--")
+    axes.set_xlabel(f"{kl.replace('_', ' ')}, nats a sample")
     return save(picture, path)
 
 

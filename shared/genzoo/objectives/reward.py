@@ -45,7 +45,8 @@ class Reward(Objective):
         2024, DRaFT, sec. 4.2). "auto": that, where the reward has a gradient.
     steps: of the stochastic solver. samples: that are drawn to measure, in each process.
 
-    At validations it logs `reward` and `gold` with standard errors, `diversity` (the mean distance of two samples), and
+    At validations it logs `reward` and `gold` with standard errors, `gain`, how far the reward is above that of the
+    start's samples of the same conditions and noise, `diversity` (the mean distance of two samples), and
     the KL divergence by its name. kl_exact: a sum over all examples there can be. kl_estimated: the mean of
     log p / p_start over the samples. kl_path_bound: of the paths of flows, no less than that of the samples. Samples
     are drawn as the model has learned them, at temperature 1 and without guidance; of flows, stochastically.
@@ -93,6 +94,7 @@ class Reward(Objective):
         self.kl, self.kl_budget, self.patience, self.native = kl, kl_budget, patience, native
         self.scale, self.through, self.steps, self.learned, self.samples = scale, through, steps, learned, samples
         self.register_buffer("peak", torch.tensor([-math.inf, -math.inf, 0.0], dtype=torch.float64))
+        self.register_buffer("before", torch.full((samples,), math.nan))  # the start's own rewards
         self.register_buffer("falls", torch.tensor(0))
         self.register_buffer("kept", torch.tensor(-1))  # validations without fault, after the start's own
 
@@ -248,7 +250,10 @@ class Reward(Objective):
                     found.setdefault(name, []).append(value)
             exact = self._listed_kl(model, device)
         all_of = {name: torch.cat(parts) for name, parts in found.items()}
-        numbers = {}
+        if self.before.isnan().any():
+            self.before.copy_(all_of["reward"])
+        gain = all_of["reward"] - self.before
+        numbers = {"gain": gain.mean(), "gain_error": gain.std() / n**0.5}
         for name in ("reward", "gold") if self.gold is not None else ("reward",):
             numbers[name] = all_of[name].mean()
             numbers[f"{name}_error"] = all_of[name].std() / n**0.5
