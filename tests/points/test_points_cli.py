@@ -150,7 +150,7 @@ def test_mistakes_of_training(words, said, refused, shapes, tiny):
         ("evaluate data.points=100", r"data\.points: this model was trained with points=256, not 100"),
         ("evaluate data.path=far.xyz", r"far\.xyz has no classes; .*: table, chair"),
         ("evaluate split=test", "split is train or val for points, not 'test'"),
-        ("evaluate scoring.completions=-1", r"scoring\.completions .* must not be negative"),
+        ("evaluate scoring.completions=-1", r"scoring\.completions, .* must not be negative"),
     ],
 )
 def test_mistakes_of_sampling(run, words, said, refused):
