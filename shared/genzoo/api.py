@@ -149,7 +149,8 @@ def keywords(method: Any) -> dict[str, Any]:
 
 
 def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -> Trained:
-    """The model of a run folder, a checkpoint folder or a lone model.safetensors, ready to sample.
+    """The model of a run folder, a checkpoint folder or a lone model.safetensors, ready to sample; of weights that come
+    with genzoo by their name (`load("video")`), or on the Hugging Face hub (`load("hf://USER/REPOSITORY")`).
 
     trust: packages besides genzoo whose classes the checkpoint's configuration may name.
     """

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from genzoo import zoo
 from genzoo.contract import Spec
 from genzoo.errors import UserError
 
@@ -53,19 +54,11 @@ def save(
     train_state: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint folder. It appears under its name only when every byte is on the disk."""
-    of_data: dict[str, torch.Tensor] = {}
-    about = {"spec": spec.to_dict(), "data_state": without_tensors(data_state, OF_DATA, of_data)}
-    metadata = {
-        "format": FORMAT,
-        "step": str(step),
-        "config": json.dumps(config),
-        **{key: json.dumps(value) for key, value in about.items()},
-    }
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in {**weights, **of_data}.items()}
+    content, about = packed(step=step, weights=weights, config=config, spec=spec, data_state=data_state)
     unfinished = folder.with_name(f".unfinished-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    write_bytes(unfinished / "model.safetensors", to_safetensors(tensors, metadata))
+    write_bytes(unfinished / "model.safetensors", content)
     write_bytes(unfinished / "config.yaml", config_yaml.encode())
     write_bytes(unfinished / "data.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
     if train_state is not None:
@@ -75,6 +68,27 @@ def save(
     flush_folder(unfinished)
     os.rename(unfinished, folder)
     flush_folder(folder.parent)
+
+
+def packed(
+    *,
+    step: int,
+    weights: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    spec: Spec,
+    data_state: Mapping[str, Any],
+) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a model.safetensors that loads alone, and its spec and data state as plain values."""
+    of_data: dict[str, torch.Tensor] = {}
+    about = {"spec": spec.to_dict(), "data_state": without_tensors(data_state, OF_DATA, of_data)}
+    metadata = {
+        "format": FORMAT,
+        "step": str(step),
+        "config": json.dumps(config),
+        **{key: json.dumps(value) for key, value in about.items()},
+    }
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in {**weights, **of_data}.items()}
+    return to_safetensors(tensors, metadata), about
 
 
 def without_tensors(state: Any, name: str, found: dict[str, torch.Tensor]) -> Any:
@@ -105,7 +119,10 @@ def point(link: Path, target: str) -> None:
 
 
 def resolve(path: str | Path) -> Path:
-    """The model.safetensors that a person means: a run (its best checkpoint, else its last), a checkpoint, a file."""
+    """The model.safetensors that a person means: a run (its best checkpoint, else its last), a checkpoint, a file, an
+    address on the hub (hf://USER/REPOSITORY), or the name of weights that come with the packages."""
+    if str(path).startswith(zoo.HUB):
+        return zoo.from_hub(str(path))
     path = Path(path)
     if path.is_file():
         if path.suffix != ".safetensors":
@@ -116,6 +133,8 @@ def resolve(path: str | Path) -> Path:
     for place in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
         if (place / "model.safetensors").is_file():
             return place / "model.safetensors"
+    if str(path) in zoo.shipped():
+        return zoo.shipped()[str(path)] / "model.safetensors"
     if not path.exists():
         raise UserError(f"no checkpoint at {path}: train one first (genzoo train PRESET), or correct checkpoint=")
     raise UserError(f"{path} holds no checkpoint: name a run folder, a checkpoint folder or a .safetensors file")
@@ -133,7 +152,7 @@ def load(path: str | Path) -> Checkpoint:
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            weights = {name: widened(opened.get_tensor(name)) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is damaged or cut short ({error}): use another checkpoint") from error
     if metadata.get("format") != FORMAT:
@@ -150,6 +169,11 @@ def load(path: str | Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} was not written by genzoo ({error}): use another checkpoint") from error
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """float16 and bfloat16, in which exported weights are kept, as float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def load_train_state(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command line: `genzoo VERB PRESET key=value …`."""
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,8 @@ HELP = """genzoo: train and sample small generative models of your own data
   genzoo train    PRESET key=value …        learn; the run goes to runs/PRESET (out=…)
   genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
   genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
-  genzoo list                               all presets
+  genzoo list                               all presets, and the weights that come with genzoo
+  genzoo export   PRESET --to FOLDER        weights, configuration and card, as the Hugging Face hub has them
   genzoo demo                               a minute of training on text, then samples
 
   --help              this text; after a verb, what that verb takes
@@ -21,7 +23,7 @@ HELP = """genzoo: train and sample small generative models of your own data
 Start with: genzoo train text
 """
 
-VERBS = ("train", "sample", "evaluate", "list", "demo")
+VERBS = ("train", "sample", "evaluate", "list", "export", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,10 +75,10 @@ def dispatch(words: Sequence[str]) -> None:
         from genzoo.config import did_you_mean
 
         raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, VERBS)}; there are: {', '.join(VERBS)}")
-    if verb in ("list", "demo"):
-        run = {"list": list_presets, "demo": demo}[verb]
+    if verb in PLAIN:
+        run, takes = PLAIN[verb]
         if rest and rest[0] in ("-h", "--help"):
-            return print(f"genzoo {verb}{' [--config-dir DIR]' if verb == 'list' else ''}\n\n{run.__doc__}")
+            return print(f"genzoo {verb}{takes}\n\n{inspect.cleandoc(run.__doc__)}")
         return run(rest)
     show = many = False
     config_dir, preset, overrides = None, None, []
@@ -109,7 +111,7 @@ def dispatch(words: Sequence[str]) -> None:
     if verb == "train":
         overrides = [f"preset={preset}", *overrides] if preset else overrides
     elif not any(o.startswith("checkpoint=") for o in overrides):
-        overrides.append(f"checkpoint=runs/{preset or 'text'}")
+        overrides.append(f"checkpoint={at_hand(preset or 'text')}")
     runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate}[verb]
     if not many:
         return runner(overrides, config_dir, show)
@@ -121,6 +123,18 @@ def dispatch(words: Sequence[str]) -> None:
             combination = [*combination, f"out=multirun/{i:03d}"]
         print(f"[{i + 1}/{len(combinations)}] {' '.join(combination)}")
         runner(combination, config_dir, show)
+
+
+def at_hand(preset: str) -> str:
+    """The checkpoint that a preset's name stands for: its run here, else the weights of this name that come with
+    genzoo."""
+    from genzoo.zoo import shipped
+
+    run = f"runs/{preset}"
+    if Path(run).exists() or preset not in shipped():
+        return run
+    print(f"(weights that come with genzoo; genzoo train {preset} makes your own)", file=sys.stderr)
+    return preset
 
 
 def run_train(overrides: list[str], config_dir: str | None, show: bool) -> None:
@@ -192,7 +206,7 @@ def verb_help(verb: str) -> None:
 
 
 def list_presets(rest: Sequence[str]) -> None:
-    """Name and first comment line of every preset."""
+    """Name and first comment line of every preset; name, size and score of the weights that come with genzoo."""
     from genzoo.config import config_folder, presets
     from genzoo.errors import UserError
 
@@ -203,6 +217,8 @@ def list_presets(rest: Sequence[str]) -> None:
         config_dir = rest[1]
         if not Path(config_dir).is_dir():
             raise UserError(f"--config-dir {config_dir}: there is no such folder")
+    from genzoo.zoo import card, shipped
+
     names = presets(config_dir)
     width = max(map(len, names))
     for name in names:
@@ -212,6 +228,34 @@ def list_presets(rest: Sequence[str]) -> None:
         comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
         comments = [line for line in comments if not line.startswith("@")]
         print(f"{name:{width}}  {comments[0] if comments else ''}")
+    print("\nweights that come with genzoo (genzoo sample NAME):")
+    for name, folder in shipped().items():
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        print(f"{name:{width}}  {size:4.1f} MB  {card(folder).about.get('score', '')}")
+
+
+def export(rest: Sequence[str]) -> None:
+    """Writes weights, configuration and a model card as the Hugging Face hub has them, ready for
+    `hf upload USER/REPOSITORY FOLDER`; `genzoo.load("hf://USER/REPOSITORY")` then loads them anywhere.
+
+    CHECKPOINT: a preset whose run is in runs/, a run folder, a checkpoint folder or a .safetensors file.
+    --to: a folder that is not there yet, or empty.
+    --dtype: of the weights: float32 (as they are), float16 or bfloat16 (half the size)."""
+    from genzoo.errors import UserError
+    from genzoo.export import export as write
+
+    words, options = list(rest), {"dtype": "float32"}
+    for name in ("to", "dtype"):
+        for i, word in enumerate(words):
+            if word == f"--{name}" and i + 1 < len(words):
+                options[name] = words[i + 1]
+                del words[i : i + 2]
+                break
+    if len(words) != 1 or words[0].startswith("-") or "to" not in options:
+        raise UserError("it is genzoo export CHECKPOINT --to FOLDER [--dtype float16]; see genzoo export --help")
+    source = words[0] if Path(words[0]).exists() or "/" in words[0] else at_hand(words[0])
+    for file in write(source, options["to"], dtype=options["dtype"]):
+        print(file)
 
 
 def demo(rest: Sequence[str]) -> None:
@@ -240,3 +284,11 @@ That was written by a model that did not exist two minutes ago. Next:
   genzoo list                               what else there is
 {here}"""
     )
+
+
+PLAIN = {
+    "list": (list_presets, " [--config-dir DIR]"),
+    "export": (export, " CHECKPOINT --to FOLDER [--dtype float16]"),
+    "demo": (demo, ""),
+}
+"""Verbs without a configuration, and what they take."""
