@@ -248,6 +248,27 @@ def test_options_of_the_sampler():
     assert total.item() == pytest.approx(F.softplus(-x @ objective.critic.slope).mean().item(), rel=1e-5)
 
 
+def test_distillation():
+    """Samples of a drifting flow are noise + c: of the same noise they lie c - c_start from those of the start,
+    in however many steps. The start stays as it was."""
+    words = {"through": "sample", "native": 0.0, "weight": 0.0, "distil": 5.0, "sampler": {"steps": 1}}
+    objective = Adversarial(Spec((2,)), critic=lambda spec: Plane(), teacher={"steps": 7}, **words)
+    model = Flow(Spec((2,)), Drift)
+    objective.check(model)
+    objective.begin(model)
+    moved = torch.tensor([0.5, -1.5])
+    with torch.no_grad():
+        model.net.speed += moved
+    total, logs = loss_of(objective, "model", model, Batch(torch.zeros(300, 2)), seed=1)
+    total.backward()
+    variance = (torch.randn(300, 2, generator=seeded(1)) + model.net.speed.detach() - moved).var()
+    assert logs["apart"].item() == pytest.approx((moved.square().mean() / variance).item(), rel=1e-4)
+    assert total.item() == pytest.approx(5 * logs["apart"].item(), rel=1e-5)
+    torch.testing.assert_close(model.net.speed.grad, 5 * moved / variance, rtol=1e-4, atol=1e-6)
+    assert objective.tunes
+    assert objective.start.net.speed.grad is None
+
+
 @pytest.mark.parametrize("through", ["auto", "x_hat"])
 def test_gradient_through_x_hat(through):
     """x_hat of a drifting flow at (x_t, t) is x_t + (1 - t) c; one call of the model gives both parts of the loss."""
@@ -353,6 +374,10 @@ def test_refusals():
         Adversarial(Spec((2,)), critic=lambda spec: Plane(), sampler={"steps": 2}).check(flow)
     with pytest.raises(ValueError, match=r"unknown key objective\.sampler\.step; there are: steps, solver"):
         Adversarial(Spec((2,)), critic=lambda spec: Plane(), through="sample", sampler={"step": 2}).check(flow)
+    with pytest.raises(ValueError, match=r"unknown key objective\.teacher\.step; there are: steps, solver"):
+        Adversarial(Spec((2,)), critic=lambda spec: Plane(), through="sample", teacher={"step": 2}).check(flow)
+    with pytest.raises(ValueError, match=r"objective\.distil needs samples that a gradient flows through"):
+        Adversarial(Spec((2,)), critic=lambda spec: Plane(), distil=1.0).check(flow)
 
 
 # Through fit()

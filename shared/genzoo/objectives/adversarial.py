@@ -1,5 +1,6 @@
 """A critic learns to tell data from what the model makes; the model learns to make what the critic takes for data."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
@@ -31,6 +32,9 @@ class Adversarial(Objective):
         of discrete data, and circuits, which have a likelihood. "auto": the first of the three that the model can do.
     sampler: options of the model's sampler for the samples that are judged: {"steps": 2} makes, of a flow, a generator
         of two steps (Lin et al. 2025, Seaweed-APT, sec. 3.1). Sample it with the same ones.
+    distil: weight of the squared distance, over the variance of the batch, of a sample from the one that the model as
+        it was when the run began makes of the same noise, with the options `teacher` (Luhman & Luhman 2021; with a
+        critic: Sauer et al. 2023, ADD, eq. 1). It keeps a generator of few steps on the paths it learned.
     """
 
     turns = ("critic", "model")
@@ -45,6 +49,8 @@ class Adversarial(Objective):
         penalty: float = 0.2,
         through: Literal["auto", "x_hat", "sample", "score"] = "auto",
         sampler: Mapping[str, Any] | None = None,
+        distil: float = 0.0,
+        teacher: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if through not in ("auto", "x_hat", "sample", "score"):
@@ -52,15 +58,27 @@ class Adversarial(Objective):
         self.critic = critic(spec)
         self.spec, self.weight, self.native, self.through = spec, weight, native, through
         self.penalty, self.sampler = penalty, dict(sampler or {})
+        self.distil, self.teacher = distil, dict(teacher or {})
+        self.tunes = bool(distil)
 
     def check(self, model: GenerativeModel) -> None:
-        if self._way(model) == "x_hat" and self.sampler:
+        way = self._way(model)
+        if way == "x_hat" and self.sampler:
             raise ValueError("objective.sampler is for samples that are judged: set objective.through=sample")
+        if way != "sample" and self.distil:
+            raise ValueError(
+                "objective.distil needs samples that a gradient flows through: set objective.through=sample"
+            )
         known = [p.name for p in signature(model.sample).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        if unknown := set(self.sampler) - set(known):
-            raise ValueError(f"unknown key objective.sampler.{min(unknown)}; there are: {', '.join(known)}")
+        for key, options in (("sampler", self.sampler), ("teacher", self.teacher)):
+            if unknown := set(options) - set(known):
+                raise ValueError(f"unknown key objective.{key}.{min(unknown)}; there are: {', '.join(known)}")
         if hasattr(self.critic, "adopt"):
             self.critic.adopt(model)
+
+    def begin(self, model: GenerativeModel) -> None:
+        if self.distil:
+            self.start = copy.deepcopy(model).requires_grad_(False).eval()
 
     def _way(self, model: GenerativeModel) -> str:
         """How this model is reached; ValueError where it cannot be."""
@@ -90,6 +108,7 @@ class Adversarial(Objective):
             slope = ((near_score - score) / distance).square().mean()
             logs = {"critic_right": (real_score > fake_score).float().mean(), "critic_slope": slope.detach()}
             return softplus(fake_score - real_score).mean() + self.penalty * slope, logs
+        same = generator.clone_state() if self.distil else None
         fake, own = self._fakes(model, bare, way, batch, generator)
         with frozen(self.critic):
             score = self.critic(fake, label)
@@ -102,6 +121,12 @@ class Adversarial(Objective):
         else:
             total = self.weight * softplus(-ahead).mean()
         logs = {"fooled": (ahead.detach() > 0).float().mean()}
+        if same is not None:
+            with torch.no_grad():
+                aim = self.start.sample(len(batch), batch.cond, same, **self.teacher)
+            apart = (fake - aim).square().mean() / aim.var().clamp(min=1e-8)
+            total = total + self.distil * apart
+            logs["apart"] = apart.detach()
         if self.native:
             own = own or model(batch, generator)
             total = total + self.native * own.value.mean()
