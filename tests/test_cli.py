@@ -21,7 +21,7 @@ from genzoo.config import config_folder, flat_keys, plain, presets
 from genzoo.errors import UserError
 
 GENZOO = Path(sys.executable).parent / "genzoo"
-VERBS = ("train", "sample", "evaluate", "list", "demo")
+VERBS = ("train", "sample", "evaluate", "gallery", "list", "demo")
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_help(say, words):
     assert not err
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("verb", ["train", "sample", "evaluate", "gallery"])
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_of_a_verb(say, verb, word):
     """Every key of the verb with its comment; nothing has to be there yet."""

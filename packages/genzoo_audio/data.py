@@ -16,6 +16,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, Sound, still
 from genzoo_audio.files import read_audio, write_wav
 
 if TYPE_CHECKING:
@@ -184,6 +185,19 @@ class AudioData(Data):
         titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
         waves = [self.wave(x) for x in samples[:PICTURED]]
         return contact_sheet(waves, self.rate_hz, path.with_suffix(".png"), titles=titles)
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        """Each sample with its spectrogram; those that the model ended before they began are left out."""
+        from genzoo_audio.pictures import contact_sheet
+
+        shown, titles = [], self._titles or [""]
+        for i, x in enumerate(pieces[0][0]):
+            wave, title = self.wave(x), titles[i % len(titles)]
+            if len(wave):
+                drawn = still(contact_sheet([wave], self.rate_hz, folder / f"{i:03d}.png"), alt=f"spectrogram {title}")
+                data = write_wav(wave, self.rate_hz, folder / f"{i:03d}.wav").read_bytes()
+                shown.append(Sound(title=title, alt=f"sound {title}", data=data, mime="audio/wav", picture=drawn))
+        return shown
 
     # ---- scores
 

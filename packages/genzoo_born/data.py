@@ -4,7 +4,7 @@ Legend: B batch, n samples.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, torch_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, still
 from genzoo_born import laws, metrics
 from genzoo_born.hypercube import digits, mmd2, mmd2_to_law, numbers
 
@@ -152,6 +153,11 @@ class BornData(Data):
             self.law = self._named_law()  # needs no file
         law = self.law.table() if self.law is not None else None
         return preview(samples, path.with_suffix(".png"), shape=self._shape(), law=law, shown=PICTURED)
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        """The preview."""
+        told = "samples, and how often each string came out beside the probability that the law gives it"
+        return [still(self.preview(pieces[0][0], folder / "preview"), alt=told)]
 
     def describe(self, x: Tensor) -> str:
         """The picture in blocks, or the bits in a line."""

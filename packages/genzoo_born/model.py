@@ -4,12 +4,14 @@ Legend: B strings of a batch, n samples, N = 2^wires basis states, P angles.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.exhibits import Exhibit, still
 from genzoo_born import mps, noise
 from genzoo_born.circuit import Circuit
 from genzoo_born.hypercube import digits, draw, numbers
@@ -82,6 +84,14 @@ class Measured(GenerativeModel):
             shots.append(draw(p, count, generator))
         order = torch.randperm(n, generator=generator, device=generator.device)
         return torch.cat(shots)[order]
+
+    def portrait(self, folder: Path) -> list[Exhibit]:
+        """The circuit with its angles."""
+        from genzoo_born.draw import draw
+
+        angles = self.theta.detach().cpu().tolist()
+        told = f"{self.wires} qubits, {len(self.circuit.gates)} gates, {self.circuit.parameters} learned angles"
+        return [still(draw(self.circuit, folder / "circuit.png", theta=angles), title=told, alt="the circuit")]
 
 
 class BornMachine(Measured):

@@ -16,6 +16,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator, torch_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit
 from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
 from genzoo_points.partial import random_part, resampled
 
@@ -344,6 +345,15 @@ class PointsData(Data):
         titles = self.wishes.get("titles")
         titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
         return contact_sheet(samples[..., :3].numpy(), path.with_suffix(".png"), titles=titles, up=self.fitted["up"])
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        """Clouds, or closed surfaces where those are wished for."""
+        from genzoo_points.pictures import shown
+
+        titles = self.wishes.get("titles") or [""]
+        clouds = [self.decode(x).numpy()[None, :, :3] for x in pieces[0][0]]
+        told = {"mesh": bool(self.wishes.get("mesh")), "up": self.fitted["up"]}
+        return [shown(x, title=titles[i % len(titles)], **told) for i, x in enumerate(clouds)]
 
     # ---- scores
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from genzoo.errors import UserError
+from genzoo.exhibits import Cloud
 from genzoo.pictures import font, save_gif, shortened
 from genzoo_points.output import Up
 
@@ -47,6 +48,9 @@ FRAME_MS = 70
 
 SWAY_DEG = 90.0
 """How far the camera turns round a cloud that moves of itself."""
+
+MESH_VOXELS = 64
+"""Along the longest side of a surface on a page."""
 
 COLOURS = 96
 """In the palette of a turning picture."""
@@ -137,11 +141,27 @@ def spacing(points: np.ndarray) -> float:
     return float(np.clip(0.5 * near, 0.012 * reach, 0.03 * reach))
 
 
+def shown(points: np.ndarray, *, title: str = "", mesh: bool = False, rate_hz: float = 0.0, up: Up = "z") -> Cloud:
+    """Points [T, N, 3] for a page, coloured by their height in the first frame. mesh: the surface around them, of
+    points that stand still."""
+    if not mesh:
+        standing = upright(points, up)
+        colours, ball = np.rint(255 * by_height(standing[0, :, 2])), spacing(standing[0])
+        told = {"title": title, "alt": f"cloud of points {title}"}
+        return Cloud(points=standing, colours=colours, ball=ball, rate_hz=rate_hz, **told)
+    from genzoo_points.surface import surface
+
+    found = surface(points[0], resolution=MESH_VOXELS)
+    standing = upright(np.asarray(found.vertices), up)[None]
+    colours = np.rint(255 * by_height(standing[0, :, 2]))
+    return Cloud(title=title, alt=f"surface {title}", points=standing, colours=colours, faces=found.faces)
+
+
 def upright(points: np.ndarray, up: Up) -> np.ndarray:
-    """Points [N, 3] with z up."""
+    """Points [..., 3] with z up."""
     if up not in SHIFT:
         raise ValueError(f"up={up!r} is none of x, y and z")
-    return np.roll(points, SHIFT[up], axis=1)
+    return np.roll(points, SHIFT[up], axis=-1)
 
 
 def view(points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:

@@ -4,7 +4,7 @@ Legend: B batch, n samples, T tokens (the context).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, Words
 from genzoo_text import metrics, sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
 
@@ -134,6 +135,9 @@ class TextData(Data):
     def text_of(self, x: Tensor) -> str:
         """The text of tokens [T], without what was prompted."""
         return self._decode(x)
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        return [Words(text=self.text_of(x), given=self._prompt) for x in pieces[0][0]]
 
     def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
         """Writes each token's text as soon as it is whole characters; a new line at the end."""

@@ -5,7 +5,7 @@ unless there is an autoencoder.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, film
 from genzoo_video.latents import Latents, Pixels, load_space
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ class VideoData(Data):
         later[:, :, : last.shape[2]] = last
         return cond | {name: value.to(x) for name, value in self.told(later, [count] * len(x)).items()}
 
-    def joined(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]]) -> Tensor:
+    def joined(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Tensor:
         """Pieces [n, Z, F, R, S] of a roll-out as clips [n, C, all frames, H, W]: of each but the first, the frames
         that it was not told."""
         new = []
@@ -369,6 +370,18 @@ class VideoData(Data):
         clips = [self.decode(x)[: self.wishes.get("frames")] for x in samples[:PICTURED]]
         titles = self.wishes.get("titles")
         return contact_sheet(clips, path.with_suffix(".png"), titles=titles[: len(clips)] if titles else None)
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        from genzoo_video.output import enlarged
+
+        titles, fps = self.wishes.get("titles") or [""], self.wishes.get("fps") or self.fitted["fps"]
+        clips = []
+        for i, x in enumerate(self.joined(pieces)):
+            frames = enlarged(self.decode(x)[: self.wishes.get("frames")], None)
+            title = titles[i % len(titles)]
+            frames = np.broadcast_to(frames, (*frames.shape[:3], 3))
+            clips.append(film(frames, fps, title=title, alt=f"clip {title}"))
+        return clips
 
     # ---- scores
 

@@ -4,7 +4,7 @@ Legend: B batch, n samples (members), K past maps, C channels (variable and leve
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, still
 from genzoo_weather.fields import Fields, open_fields, to_minutes
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import Variable
@@ -317,22 +318,36 @@ class WeatherData(Data):
     def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
         """forecast.nc, which grows by a time with each piece, and pictures of it."""
         from genzoo_weather import pictures
+
+        written = self.write_forecast(pieces, folder / "forecast.nc")
+        return [written, *pictures.of_forecast(written, folder)]
+
+    def write_forecast(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]], path: Path) -> Path:
+        """All pieces as one NetCDF file."""
         from genzoo_weather.output import ForecastFile
 
         file = None
         try:
             for x, cond in pieces:
                 if file is None:
-                    file = ForecastFile(folder / "forecast.nc", self.variables, self.grid, len(x))
+                    file = ForecastFile(path, self.variables, self.grid, len(x))
                 file.append(self.decode(x), int(cond["minutes"][0]))
         finally:
             written = file.close() if file else None
-        return [written, *pictures.of_forecast(written, folder)]
+        return written
 
     def preview(self, samples: Tensor, path: Path) -> Path:
         from genzoo_weather import pictures
 
         return pictures.maps(self.decode(samples), self.variables, self.grid, path.with_suffix(".png"))
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        """Of a forecast, its mean and spread, its members, and both moving; else the maps themselves."""
+        from genzoo_weather import pictures
+
+        if len(pieces) == 1:
+            return [still(self.preview(pieces[0][0], folder / "maps"), alt="maps")]
+        return pictures.exhibits(self.write_forecast(pieces, folder / "forecast.nc"), folder)
 
     # ---- scores
 

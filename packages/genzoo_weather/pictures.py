@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from genzoo.exhibits import Exhibit, film, still
 from genzoo.pictures import figure, save
 from genzoo_weather.output import locked
 from genzoo_weather.physics import Grid
@@ -92,6 +93,20 @@ def of_forecast(file: Path, folder: Path) -> list[Path]:
     ]
 
 
+def exhibits(file: Path, folder: Path) -> list[Exhibit]:
+    """The same for a page."""
+    x, minutes, where, label = main_variable(file)
+    hours = (minutes - minutes[0]) / 60
+    told = f"{len(x)} members, {hours[-1]:g} hours: {label}"
+    spread = mean_and_spread(x, hours, where, label, folder / "spread.png")
+    each = members(x, hours, where, label, folder / "each.png")
+    return [
+        film(frames_of(x, hours, where, label), 1000 / FRAME_MS, title="one member and the mean, moving", alt=told),
+        still(each, title="a contour of each member, and the members where they come to differ most", alt=told),
+        still(spread, title="the members' mean and their spread", alt=told),
+    ]
+
+
 def mean_and_spread(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Path) -> Path:
     """x: [members, times, H, W]."""
     times = np.unique(np.linspace(0, x.shape[1] - 1, min(MAPS, x.shape[1])).astype(int))
@@ -135,8 +150,18 @@ def members(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Pa
 
 def moving(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Path) -> Path:
     """The first member and the mean, moving."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
+
+    frames = [
+        Image.fromarray(x).convert("P", palette=Image.Palette.ADAPTIVE) for x in frames_of(x, hours, where, label)
+    ]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+    return path
+
+
+def frames_of(x: np.ndarray, hours: np.ndarray, where: tuple, label: str) -> np.ndarray:
+    """The first member and the mean at each time, uint8 [times, pixels, pixels, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     limits = float(x.min()), float(x.max())
     frames = []
@@ -149,6 +174,5 @@ def moving(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Pat
         picture.colorbar(mesh, ax=axes.tolist(), label=label)
         canvas = FigureCanvasAgg(picture)
         canvas.draw()
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("P", palette=Image.Palette.ADAPTIVE))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
-    return path
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3])
+    return np.stack(frames)

@@ -1,4 +1,4 @@
-"""The verbs in Python: `train`, `sample`, `evaluate`, `load`.
+"""The verbs in Python: `train`, `sample`, `evaluate`, `gallery`, `load`.
 
 >>> import genzoo
 >>> run = genzoo.train("text_smoke", ["out=/tmp/example"])              # doctest: +SKIP
@@ -354,3 +354,10 @@ def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     from genzoo.evaluation import evaluate_config, evaluation_config
 
     return evaluate_config(evaluation_config([f"checkpoint={path}", *overrides]))
+
+
+def gallery(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
+    """`genzoo gallery key=value …`; returns the page."""
+    from genzoo.exhibition import gallery_config
+
+    return gallery_config(compose_config("gallery", overrides, config_dir=config_dir))

@@ -11,6 +11,7 @@ HELP = """genzoo: train and sample small generative models of your own data
   genzoo train    PRESET key=value …        learn; the run goes to runs/PRESET (out=…)
   genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
   genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
+  genzoo gallery  MODEL key=value …         what trained models make, on one page for a browser
   genzoo list                               all presets, and the weights that come with genzoo
   genzoo export   PRESET --to FOLDER        weights, configuration and card, as the Hugging Face hub has them
   genzoo demo                               a minute of training on text, then samples
@@ -23,7 +24,7 @@ HELP = """genzoo: train and sample small generative models of your own data
 Start with: genzoo train text
 """
 
-VERBS = ("train", "sample", "evaluate", "list", "export", "demo")
+VERBS = ("train", "sample", "evaluate", "gallery", "list", "export", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -110,9 +111,11 @@ def dispatch(words: Sequence[str]) -> None:
             )
     if verb == "train":
         overrides = [f"preset={preset}", *overrides] if preset else overrides
+    elif verb == "gallery":
+        overrides = [f"models=[{preset}]", *overrides] if preset else overrides
     elif not any(o.startswith("checkpoint=") for o in overrides):
         overrides.append(f"checkpoint={at_hand(preset or 'text')}")
-    runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate}[verb]
+    runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate, "gallery": run_gallery}[verb]
     if not many:
         return runner(overrides, config_dir, show)
     from genzoo.config import sweep
@@ -181,6 +184,17 @@ def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> No
     print(f"(step {protocol['step']}, split {protocol['split']}, n {protocol['n']}, seed {protocol['seed']})")
 
 
+def run_gallery(overrides: list[str], config_dir: str | None, show: bool) -> None:
+    from genzoo.config import compose_config
+
+    config = compose_config("gallery", overrides, config_dir=config_dir)
+    if show:
+        return print_config(config)
+    from genzoo.exhibition import gallery_config
+
+    gallery_config(config)
+
+
 def flat(report: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Scores inside scores, by dotted names."""
     for key, value in report.items():
@@ -200,7 +214,8 @@ def verb_help(verb: str) -> None:
     """The verb's own configuration file, which comments every key."""
     from genzoo.config import config_folder
 
-    print(f"genzoo {verb} PRESET key=value …\n\nKeys (genzoo {verb} PRESET --cfg job shows all of them with values):\n")
+    takes = f"genzoo {verb} {'MODEL' if verb == 'gallery' else 'PRESET'}"
+    print(f"{takes} key=value …\n\nKeys ({takes} --cfg job shows all of them with values):\n")
     for line in (config_folder() / f"{verb}.yaml").read_text().splitlines():
         print(f"  {line}")
 

@@ -33,7 +33,19 @@ OURS = ("genzoo", "attention_core")
 therefore not run code of its choice."""
 
 COMMANDS = tuple(
-    f"genzoo.{name}" for name in ("api", "checkpoint", "cli", "config", "download", "evaluation", "sample")
+    f"genzoo.{name}"
+    for name in (
+        "api",
+        "checkpoint",
+        "cli",
+        "config",
+        "download",
+        "evaluation",
+        "exhibition",
+        "export",
+        "sample",
+        "zoo",
+    )
 )
 """Our modules that hold no parts of a model: with `train` or `download` a configuration could do anything."""
 
@@ -66,12 +78,23 @@ KEYS: dict[str, dict[str, Any]] = {
         "device": Device,
         "trust": list[str],
     },
+    "gallery": {
+        "out": str | None,
+        "models": list[str] | None,
+        "checkpoints": list[str],
+        "n": int,
+        "seed": int,
+        "device": Device,
+        "trust": list[str],
+        "shows": dict[str, dict[str, Any]],
+    },
 }
 """The keys of each verb that belong to no group, with their types."""
 
 GROUPS = {
     "train": ("data", "model", "objective", "reward", "trainer", "logger", "sampling", "scoring"),
     "evaluate": ("data", "sampling", "scoring"),
+    "gallery": (),
 }
 
 

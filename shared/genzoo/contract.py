@@ -10,13 +10,16 @@ Legend: B examples of a batch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from genzoo.exhibits import Exhibit
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,18 @@ class Data(ABC):
         """One example as a few words for a terminal, "" where words do not serve."""
         return ""
 
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> "list[Exhibit]":
+        """What a page shows of samples: pieces as of `write_rollout`, and the one piece [n, *shape] where examples do
+        not go on in time. folder: an empty one to work in. Here: their words, or else their preview."""
+        from genzoo.exhibits import Words, still
+
+        samples = pieces[0][0]
+        said = [self.describe(x) for x in samples]
+        if any(said):
+            return [Words(text=words) for words in said]
+        file = self.preview(samples, folder / "preview")
+        return [still(file, alt=f"{len(samples)} samples")] if file else []
+
     def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
         """Writes one example to a terminal or a pipe while it is being made, from pieces along its first axis."""
         raise NotImplementedError
@@ -229,6 +244,10 @@ class GenerativeModel(nn.Module, ABC):
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
         """log p(x | cond) in nats, [B]; None where it cannot be had."""
         return None
+
+    def portrait(self, folder: Path) -> "list[Exhibit]":
+        """What a page shows of the model itself: a circuit, say. folder: an empty one to work in."""
+        return []
 
 
 class Objective(nn.Module, ABC):

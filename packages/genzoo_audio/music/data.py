@@ -3,7 +3,7 @@
 Legend: B batch, n samples, T tokens, M ticks (sixteenths), P tokens of the prefix, V = 4 voices.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit, Sound, still
 from genzoo_audio.music import metrics, sources
 from genzoo_audio.music.files import read_piece, write_midi
 from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitches, to_tokens
@@ -280,6 +281,19 @@ class MusicData(Data):
         prompt = self.wishes["prompt"]
         given = 0 if prompt is None else len(prompt)
         return piano_rolls([self.piece(x) for x in samples], path.with_suffix(".png"), given=given)
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        """Each piece as its piano roll, and played."""
+        from genzoo_audio.files import mp3
+        from genzoo_audio.music.output import piano_rolls, sound
+
+        shown, rate_hz = [], self.wishes["rate_hz"]
+        given = 0 if self.wishes["prompt"] is None else len(self.wishes["prompt"])
+        for i, notes in enumerate(self.piece(x) for x in pieces[0][0]):
+            roll = still(piano_rolls([notes], folder / f"{i:03d}.png", given=given), alt="piano roll of four voices")
+            data = mp3(sound(notes, beats_per_minute=self.wishes["tempo"], rate_hz=rate_hz), rate_hz)
+            shown.append(Sound(alt="the piece, synthesised", data=data, mime="audio/mpeg", picture=roll))
+        return shown
 
     # ---- scores
 

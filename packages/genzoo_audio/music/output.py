@@ -29,8 +29,13 @@ def notes_to_play(piece: np.ndarray, beats_per_minute: float) -> list[Note]:
     ]
 
 
+def sound(piece: np.ndarray, *, beats_per_minute: float, rate_hz: int) -> np.ndarray:
+    """A piece played: samples [T] at rate_hz."""
+    return synthesise(notes_to_play(piece, beats_per_minute), rate_hz, tail_s=0.5)
+
+
 def write_sound(piece: np.ndarray, path: Path, *, beats_per_minute: float, rate_hz: int) -> Path:
-    return write_wav(synthesise(notes_to_play(piece, beats_per_minute), rate_hz, tail_s=0.5), rate_hz, path)
+    return write_wav(sound(piece, beats_per_minute=beats_per_minute, rate_hz=rate_hz), rate_hz, path)
 
 
 def piano_rolls(pieces: Sequence[np.ndarray], path: Path, *, given: int = 0) -> Path:

@@ -3,7 +3,7 @@
 Legend: S sequences, B batch, n samples, T frames of an example, P frames of its past, N points, F frames of a file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
+from genzoo.exhibits import Exhibit
 from genzoo.folders import validating
 from genzoo_points.motion.sequences import Correspondence, Sequences, at_rate, load_sequences
 
@@ -350,9 +351,13 @@ class MotionData(Data):
 
     def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
         """Sequences as long as all pieces together, after the frames that were given, and a sheet of them."""
-        made = [x if i or self.wishes["given"] is None else self.after(x) for i, (x, _) in enumerate(pieces)]
-        whole = torch.cat(made, dim=1)
+        whole = self.joined(pieces)
         return [*self.write_all(whole, folder), self.preview(whole, folder / "preview")]
+
+    def joined(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Tensor:
+        """Pieces [n, T, N, 3] of a roll-out in one, after the frames that were given."""
+        made = [x if i or self.wishes["given"] is None else self.after(x) for i, (x, _) in enumerate(pieces)]
+        return torch.cat(made, dim=1)
 
     def after(self, x: Tensor) -> Tensor:
         """Samples [n, T, N, 3] behind the frames that were given."""
@@ -366,6 +371,15 @@ class MotionData(Data):
         titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
         motions = np.stack([self.shown(x)[0] for x in samples])
         return frame_sheet(motions, path.with_suffix(".png"), titles=titles, up=self.fitted["up"])
+
+    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+        from genzoo_points.pictures import shown
+
+        titles, clouds = self.wishes.get("titles") or [""], []
+        for i, x in enumerate(self.joined(pieces)):
+            points, rate_hz = self.shown(x)
+            clouds.append(shown(points, title=titles[i % len(titles)], rate_hz=rate_hz, up=self.fitted["up"]))
+        return clouds
 
     # ---- scores
 

@@ -1,0 +1,239 @@
+"""`genzoo gallery`: one page that shows what trained models make, and the command that makes each sample again.
+
+The page stands for itself: pictures, sounds, films and clouds are in it, and it asks no other machine for anything.
+"""
+
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genzoo import api, checkpoint, zoo
+from genzoo.config import check_type, did_you_mean, plain
+from genzoo.contract import Data
+from genzoo.errors import UserError
+from genzoo.exhibits import Cloud, Exhibit, encoded
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PAGE = Path(__file__).resolve().parent / "page"
+"""The template, its style and its script."""
+
+SHOW = {"title": str, "about": str, "samples": list[dict[str, Any]]}
+"""Keys of a show in gallery.yaml."""
+
+BATCH = 64
+"""Of `genzoo sample`: the same samples come from the same batches."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """What is to be made of a model. checkpoint: as `genzoo sample` takes it. samples: options of `genzoo sample`, and
+    `caption`."""
+
+    name: str
+    checkpoint: str
+    title: str
+    about: str
+    samples: list[dict[str, Any]]
+
+
+@dataclass
+class Group:
+    """Exhibits that one command makes."""
+
+    caption: str
+    command: str
+    exhibits: list[Exhibit]
+
+
+@dataclass
+class Section:
+    """A model on the page. card: HTML; facts: name and value."""
+
+    name: str
+    title: str
+    about: str
+    groups: list[Group] = field(default_factory=list)
+    portrait: list[Exhibit] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    card: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Its place on the page."""
+        return "model-" + "".join(c if c.isalnum() else "-" for c in self.name)
+
+
+def gallery_config(config: "DictConfig") -> Path:
+    """Makes the page that gallery.yaml describes; returns the file."""
+    settings = plain(config)
+    out, shows = free(settings["out"]), chosen(settings)
+    template = load_template()
+    sections, begun = [], time.monotonic()
+    for show in shows:
+        start = time.monotonic()
+        section = hang(show, seed=settings["seed"], device=settings["device"], trust=settings["trust"])
+        count = len(section.portrait) + sum(len(group.exhibits) for group in section.groups)
+        print(f"{show.name}: {count} exhibits, {time.monotonic() - start:.0f} s", flush=True)
+        sections.append(section)
+    page = template.render(sections=sections, version=version(), **parts(sections))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.replace_text(out, page)
+    print(f"{out} ({len(page.encode()) / 1e6:.1f} MB, {time.monotonic() - begun:.0f} s): open it in a browser")
+    return out
+
+
+def free(asked: str | None) -> Path:
+    """Where the page goes: the file that was asked for, where nothing is yet, or else the next free gallery.html."""
+    if asked is not None:
+        out = Path(asked).expanduser()
+        if out.exists():
+            raise UserError(f"out={asked} is there already: choose another out=")
+        return out if out.suffix else out.with_name(f"{out.name}.html")
+    names = ["gallery.html", *(f"gallery_{i:03d}.html" for i in range(1, 1000))]
+    return next(Path(name) for name in names if not Path(name).exists())
+
+
+def chosen(settings: Mapping[str, Any]) -> list[Show]:
+    """The shows of the models that are asked for, and of the user's own checkpoints."""
+    there, shows, models = zoo.shipped(), settings["shows"], settings["models"]
+    if settings["n"] < 1:
+        raise UserError(f"n must be at least 1, not {settings['n']}")
+    for name in models or []:
+        if name not in shows:
+            raise UserError(
+                f"models={name}: there is no such show{did_you_mean(name, [*shows])}; see shows in --cfg job"
+            )
+        if name not in there:
+            raise UserError(f"models={name}: these weights are not here, but {', '.join(there) or 'none'}")
+    if models is None:
+        models = [] if settings["checkpoints"] else [name for name in shows if name in there]
+    found = [show_of(name, shows[name]) for name in models]
+    for path in settings["checkpoints"]:
+        checkpoint.resolve(path)
+        found.append(Show(path, path, path, "", [{"n": settings["n"]}]))
+    if not found:
+        raise UserError("there are no weights to show: train a model and name its run, checkpoints=[runs/text]")
+    return found
+
+
+def show_of(name: str, about: Mapping[str, Any]) -> Show:
+    """A node of `shows`, checked."""
+    for key, value in about.items():
+        if key not in SHOW:
+            raise UserError(f"unknown key shows.{name}.{key}{did_you_mean(key, [*SHOW])}; there are: {', '.join(SHOW)}")
+        check_type(value, SHOW[key], f"shows.{name}.{key}")
+    return Show(name, name, about.get("title", name), about.get("about", ""), about.get("samples", [{}]))
+
+
+def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section:
+    """Loads a model and samples what its show says."""
+    trained = api.load(show.checkpoint, device=device, trust=trust)
+    section = Section(show.name, show.title, show.about)
+    for options in show.samples:
+        asked = {"n": 1, "rollout": 1, "seed": seed, **options}
+        caption = asked.pop("caption", "")
+        exhibits = sampled(trained, asked, f"shows.{show.name}.samples")
+        section.groups.append(Group(caption, command(show.checkpoint, asked), exhibits))
+    with tempfile.TemporaryDirectory() as folder:
+        section.portrait = trained.model.portrait(Path(folder))
+    card = zoo.card(trained.path.parent)
+    section.card = as_html(card.text)
+    section.facts = {key: str(card.about[key]) for key in ("score", "license") if key in card.about}
+    section.facts |= {
+        "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
+        "weights": f"{trained.path.stat().st_size / 1e6:.1f} MB",
+        "trained": f"{trained.step:,} steps",
+    }
+    return section
+
+
+def sampled(trained: api.Trained, asked: Mapping[str, Any], where: str) -> list[Exhibit]:
+    """What `genzoo sample` would make with these options, as exhibits."""
+    own = {key: asked[key] for key in ("n", "rollout", "seed")}
+    for key, value in own.items():
+        check_type(value, int, f"{where}.{key}")
+        if value < (key != "seed"):
+            raise UserError(f"{where}.{key} must be at least 1, not {value}")
+    options = {key: value for key, value in asked.items() if key not in own}
+    if type(trained.data).follow is not Data.follow:
+        pieces = [*trained.rollout(own["n"], own["rollout"], seed=own["seed"], batch_size=BATCH, **options)]
+    elif own["rollout"] > 1:
+        raise UserError(f"{where}.rollout is for data that goes on in time, and this does not: leave it out")
+    else:
+        pieces = [(trained.sample_in_batches(own["n"], batch_size=BATCH, seed=own["seed"], **options), {})]
+    with tempfile.TemporaryDirectory() as folder:
+        return trained.data.exhibits(pieces, Path(folder))
+
+
+def command(path: str, asked: Mapping[str, Any]) -> str:
+    """The words that make the same samples again, for a shell."""
+    plainly = {key: value for key, value in asked.items() if not (key in ("n", "rollout") and value == 1)}
+    words = [f"checkpoint={path}", *(f"{key}={written(value)}" for key, value in plainly.items())]
+    return " ".join(["genzoo sample", *map(shlex.quote, words)])
+
+
+def written(value: Any) -> str:
+    """A value as the command line reads it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"[{','.join(map(written, value))}]" if isinstance(value, list) else str(value)
+
+
+def parts(sections: Sequence[Section]) -> dict[str, str]:
+    """Style and scripts; three.js only where there is something to turn."""
+    shown = [exhibit for section in sections for group in section.groups for exhibit in group.exhibits]
+    clouds = any(isinstance(exhibit, Cloud) for exhibit in shown)
+    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("gallery.css", "gallery.js"))
+    return {"style": style, "script": script, "three": three() if clouds else ""}
+
+
+def three() -> str:
+    """The library three.js, as trimesh brings it in its viewer."""
+    import zipfile
+
+    mend = "trimesh does not bring three.js, which clouds on a page need: pip install 'genzoo[gallery]'"
+    try:
+        import trimesh
+
+        with zipfile.ZipFile(Path(trimesh.__file__).parent / "resources" / "templates" / "viewer.zip") as opened:
+            viewer = opened.read("viewer.html.template").decode()
+    except (ModuleNotFoundError, OSError, KeyError) as error:
+        raise UserError(mend) from error
+    _, begins, rest = viewer.partition("<script>")
+    library = next((line for line in rest.splitlines() if "THREE={}" in line and len(line) > 100_000), None)
+    if not begins or library is None:
+        raise UserError(mend)
+    return f"/* three.js, Copyright Three.js Authors, MIT licence */\n{library}"
+
+
+def as_html(markdown: str) -> str:
+    """Markdown as HTML without links and pictures: nothing in it is run or fetched."""
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    return reader.render(markdown)
+
+
+def load_template() -> Any:
+    """The page, into which all text goes escaped."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ModuleNotFoundError as error:
+        raise UserError("jinja2 is not installed, and pages need it: pip install 'genzoo[gallery]'") from error
+    house = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    house.filters["encoded"] = encoded
+    return house.get_template("gallery.html")
+
+
+def version() -> str:
+    from genzoo import __version__
+
+    return __version__
