@@ -277,18 +277,24 @@ def test_module_entry_points(monkeypatch, tmp_path, text_file, tiny, capsys):
 
 
 def test_demo_is_a_preset_and_a_prompt(monkeypatch, capsys, tmp_path):
-    """The demo trains a shipped preset and goes on to sample from what it trained; a second one overwrites nothing."""
+    """The demo trains a preset, goes on to sample from what it trained, and makes a page, whose path is printed last; a
+    second one overwrites nothing."""
     called = []
-    monkeypatch.setattr(cli, "run_train", lambda *words: called.append(words))
-    monkeypatch.setattr(cli, "run_sample", lambda *words: called.append(words))
+    monkeypatch.chdir(tmp_path)
+    for name in ("run_train", "run_sample", "run_gallery"):
+        monkeypatch.setattr(cli, name, lambda *words: called.append(words))
     cli.main(["demo"])
-    (trained, *_), (sampled, *_) = called
+    (trained, *_), (sampled, *_), (shown, *_) = called
+    run = trained[1].partition("=")[2]
     assert trained[0].partition("=")[2] in presets()
-    assert "checkpoint=" + trained[1].partition("=")[2] in sampled
-    assert "genzoo train text" in capsys.readouterr().out
-    Path(trained[1].partition("=")[2]).mkdir(parents=True)
+    assert f"checkpoint={run}" in sampled
+    assert shown == [f"out={run}/gallery.html"]
+    said = capsys.readouterr().out
+    assert "genzoo train text" in said
+    assert said.splitlines()[-1].endswith(str(tmp_path / run / "gallery.html"))
+    Path(run).mkdir(parents=True)
     cli.main(["demo"])
-    assert called[2][0][1] != trained[1]
+    assert called[3][0][1] != trained[1]
 
 
 # ---- mistakes: one line, status 2, nothing touched

@@ -12,7 +12,8 @@ from genzoo import cli
 from genzoo.config import compose_config, presets
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = sorted(p for p in [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), ROOT / "CONTRIBUTING.md"])
+READMES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("packages/*/README.md"))]
+READMES += sorted(ROOT.glob("packages/*/weights/*/README.md"))
 
 
 def commands(path: Path) -> list[str]:
@@ -56,7 +57,12 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
         runs = compose_config("train", [f"preset={preset}", *overrides])
         assert runs.trainer.steps > 0
         return
+    if verb == "gallery":  # made of smoke runs in gallery/test_gallery.py
+        assert compose_config("gallery", overrides).out is None
+        return
     monkeypatch.chdir(tmp_path)
+    if verb == "export":
+        shutil.copytree(smoke_run_of("text"), Path("runs") / preset, symlinks=True)
     if verb in ("sample", "evaluate"):
         named = [o for o in overrides if o.startswith("checkpoint=")]
         place = Path(named[0].partition("=")[2]) if named else Path("runs") / preset

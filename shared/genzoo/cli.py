@@ -14,7 +14,7 @@ HELP = """genzoo: train and sample small generative models of your own data
   genzoo gallery  MODEL key=value …         what trained models make, on one page for a browser
   genzoo list                               all presets, and the weights that come with genzoo
   genzoo export   PRESET --to FOLDER        weights, configuration and card, as the Hugging Face hub has them
-  genzoo demo                               a minute of training on text, then samples
+  genzoo demo                               a minute of training on text, then a page of samples of every kind
 
   --help              this text; after a verb, what that verb takes
   --cfg job           print the composed configuration and stop
@@ -274,30 +274,34 @@ def export(rest: Sequence[str]) -> None:
 
 
 def demo(rest: Sequence[str]) -> None:
-    """Trains the text model on the embedded text for about a minute, then samples from it."""
+    """Trains the text model on the embedded text for about a minute and samples from it; then makes a page of samples
+    from the weights that come with genzoo."""
     import shutil
     import tempfile
 
     from genzoo.errors import UserError
 
     if rest:
-        raise UserError("genzoo demo takes no words; to choose, use genzoo train and genzoo sample")
+        raise UserError("genzoo demo takes no words; to choose, use genzoo train, genzoo sample and genzoo gallery")
     out = Path("runs") / "demo"
     if out.exists():
         out = Path(tempfile.mkdtemp(prefix="demo-", dir=out.parent)) / "run"
     run_train(["preset=text_demo", f"out={out}"], None, False)
     print()
     run_sample([f"checkpoint={out}", "prompt=The ", "stream=true"], None, False)
+    print("\nThat was written by a model that did not exist two minutes ago. Now some that learned for longer:\n")
+    page = out / "gallery.html"
+    run_gallery([f"out={page}"], None, False)
     here = "" if shutil.which("genzoo") else f"(genzoo is {Path(sys.executable).parent / 'genzoo'})\n"
     print(
         f"""
-That was written by a model that did not exist two minutes ago. Next:
+Next:
 
+  genzoo sample text prompt="ROMEO:"        from weights that come with genzoo; genzoo list shows all
+  genzoo train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder; ten minutes
   genzoo sample checkpoint={out} prompt="A list is" temperature=0.6
-  genzoo train text                         the same on the whole recipe, about ten minutes
-  genzoo train text data.path=FILE          your own text: a txt, md or jsonl file, or a folder
-  genzoo list                               what else there is
-{here}"""
+{here}
+The page: {page.resolve()}"""
     )
 
 

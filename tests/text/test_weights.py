@@ -34,11 +34,11 @@ def test_the_sonnet_costs_what_the_card_says():
 
 
 def test_it_writes_words():
-    """Most words of a sample are among the thousand commonest of English plays, or names in capitals."""
+    """As often as in the plays (about a third), a word of a sample is one of the commonest of English."""
     model = genzoo.load("text")
     text = model.data.describe(model.sample(1, seed=3, prompt="ROMEO:", temperature=0.8)[0])
     assert text.startswith("ROMEO:\n")
     words = "".join(c if c.isalpha() else " " for c in text.lower()).split()
-    common = set("the and to i of you my a that in is not for with me it be your this his he but as have thou".split())
+    common = {"the", "and", "to", "i", "of", "you", "my", "a", "that", "in", "is", "not", "for", "with", "me", "be"}
     assert len(words) > 60
-    assert 0.25 < sum(word in common for word in words) / len(words) < 0.7
+    assert 0.2 < sum(word in common for word in words) / len(words) < 0.6
