@@ -11,6 +11,7 @@ from torch import nn
 from genzoo.checkpoint import replace
 from genzoo.download import cache_folder
 from genzoo.draws import seed_of
+from genzoo.zoo import shipped
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -19,18 +20,20 @@ def trained_once(
     name: str, make: Callable[[], Net], train: Callable[[Net], None], *told: int | str, seed: int = 0
 ) -> Net:
     """What `train` makes of `make()`, ready to score; or as it was kept under this name, which bears the recipe's
-    version, for the same `told`: all that the result depends on (a fingerprint of the data). A damaged file is made
-    anew. seed: of torch's global numbers meanwhile: the first weights, dropout."""
+    version, for the same `told`: all that the result depends on (a fingerprint of the data). It is looked for beside the
+    weights that come with the packages too. A damaged file is made anew. seed: of torch's global numbers meanwhile: the
+    first weights, dropout."""
     from safetensors.torch import load_file, save
 
     file = cache_folder() / f"{name}-{seed_of(*told):016x}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = make()
-        if file.is_file():
-            with suppress(Exception):  # whatever a damaged file raises
-                net.load_state_dict(load_file(file))
-                return net.eval()
+        for known in (file, *(folder / file.name for folder in shipped().values())):
+            if known.is_file():
+                with suppress(Exception):  # whatever a damaged file raises
+                    net.load_state_dict(load_file(known))
+                    return net.eval()
         what = name.rpartition("-")[0].replace("-", " ")
         print(f"training the {what} that scores need, kept in {file}", file=sys.stderr)
         with torch.enable_grad():
