@@ -98,7 +98,7 @@ def exhibits(file: Path, folder: Path) -> list[Exhibit]:
     x, minutes, where, label = main_variable(file)
     hours = (minutes - minutes[0]) / 60
     told = f"{len(x)} members, {hours[-1]:g} hours: {label}"
-    spread = mean_and_spread(x, hours, where, label, folder / "spread.png")
+    spread = mean_and_spread(x, hours, where, label, folder / "spread.png", most=3)
     each = members(x, hours, where, label, folder / "each.png")
     return [
         film(frames_of(x, hours, where, label), 1000 / FRAME_MS, title="one member and the mean, moving", alt=told),
@@ -107,9 +107,11 @@ def exhibits(file: Path, folder: Path) -> list[Exhibit]:
     ]
 
 
-def mean_and_spread(x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Path) -> Path:
-    """x: [members, times, H, W]."""
-    times = np.unique(np.linspace(0, x.shape[1] - 1, min(MAPS, x.shape[1])).astype(int))
+def mean_and_spread(
+    x: np.ndarray, hours: np.ndarray, where: tuple, label: str, path: Path, *, most: int = MAPS
+) -> Path:
+    """x: [members, times, H, W]. most: times that are shown."""
+    times = np.unique(np.linspace(0, x.shape[1] - 1, min(most, x.shape[1])).astype(int))
     picture = figure(11, 1.9 * len(times))
     axes = picture.subplots(len(times), 2, squeeze=False)
     mean, std = x[:, times].mean(0), x[:, times].std(0)

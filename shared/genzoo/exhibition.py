@@ -3,6 +3,7 @@
 The page stands for itself: pictures, sounds, films and clouds are in it, and it asks no other machine for anything.
 """
 
+import contextlib
 import shlex
 import tempfile
 import time
@@ -11,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from genzoo import api, checkpoint, zoo
 from genzoo.config import check_type, did_you_mean, plain
 from genzoo.contract import Data
-from genzoo.errors import UserError
+from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Cloud, Exhibit, encoded
 
 if TYPE_CHECKING:
@@ -26,17 +29,23 @@ PAGE = Path(__file__).resolve().parent / "page"
 SHOW = {"title": str, "about": str, "samples": list[dict[str, Any]]}
 """Keys of a show in gallery.yaml."""
 
+FIRST = "first"
+"""Folder of what is sampled before, for another command to go on from."""
+
+Pieces = list[tuple[Tensor, dict[str, Tensor]]]
+"""Samples [n, *shape] with their conditions: one piece, or several of a roll-out."""
+
 BATCH = 64
 """Of `genzoo sample`: the same samples come from the same batches."""
 
 
 @dataclass(frozen=True)
 class Show:
-    """What is to be made of a model. checkpoint: as `genzoo sample` takes it. samples: options of `genzoo sample`, and
-    `caption`."""
+    """What is to be made of a model. name: as `genzoo sample` takes it. samples: options of `genzoo sample`, `caption`,
+    and `first`: options of a command before it, whose files in the folder `FIRST` the others may name."""
 
     name: str
-    checkpoint: str
+    weights: Path
     title: str
     about: str
     samples: list[dict[str, Any]]
@@ -49,6 +58,19 @@ class Group:
     caption: str
     command: str
     exhibits: list[Exhibit]
+
+    @property
+    def columns(self) -> int:
+        """How many of a page's four it fills, if one row is enough."""
+        return sum(exhibit.columns for exhibit in self.exhibits)
+
+    @property
+    def across(self) -> int:
+        """How many exhibits stand side by side, so that rows are full."""
+        if self.columns < 3:
+            return 2
+        small = all(exhibit.columns == 1 for exhibit in self.exhibits)
+        return next((n for n in (4, 5, 3) if self.columns % n == 0), 4) if small else 4
 
 
 @dataclass
@@ -113,33 +135,40 @@ def chosen(settings: Mapping[str, Any]) -> list[Show]:
             raise UserError(f"models={name}: these weights are not here, but {', '.join(there) or 'none'}")
     if models is None:
         models = [] if settings["checkpoints"] else [name for name in shows if name in there]
-    found = [show_of(name, shows[name]) for name in models]
+    found = [show_of(name, shows[name], there[name]) for name in models]
     for path in settings["checkpoints"]:
-        checkpoint.resolve(path)
-        found.append(Show(path, path, path, "", [{"n": settings["n"]}]))
+        found.append(Show(path, checkpoint.resolve(path), path, "", [{"n": settings["n"]}]))
     if not found:
         raise UserError("there are no weights to show: train a model and name its run, checkpoints=[runs/text]")
     return found
 
 
-def show_of(name: str, about: Mapping[str, Any]) -> Show:
+def show_of(name: str, about: Mapping[str, Any], weights: Path) -> Show:
     """A node of `shows`, checked."""
     for key, value in about.items():
         if key not in SHOW:
             raise UserError(f"unknown key shows.{name}.{key}{did_you_mean(key, [*SHOW])}; there are: {', '.join(SHOW)}")
         check_type(value, SHOW[key], f"shows.{name}.{key}")
-    return Show(name, name, about.get("title", name), about.get("about", ""), about.get("samples", [{}]))
+    return Show(name, weights, about.get("title", name), about.get("about", ""), about.get("samples", [{}]))
 
 
 def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section:
     """Loads a model and samples what its show says."""
-    trained = api.load(show.checkpoint, device=device, trust=trust)
+    trained = api.load(show.weights, device=device, trust=trust)
     section = Section(show.name, show.title, show.about)
     for options in show.samples:
-        asked = {"n": 1, "rollout": 1, "seed": seed, **options}
-        caption = asked.pop("caption", "")
-        exhibits = sampled(trained, asked, f"shows.{show.name}.samples")
-        section.groups.append(Group(caption, command(show.checkpoint, asked), exhibits))
+        caption, first, asked = options.get("caption", ""), options.get("first"), {"seed": seed, **options}
+        asked = {key: value for key, value in asked.items() if key not in ("caption", "first")}
+        lines = [command(show.name, asked)]
+        with user_errors(f"{show.name}: "), contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            if first is not None:
+                stack.enter_context(contextlib.chdir(folder))
+                first = {"seed": seed, **first}
+                lines.insert(0, command(show.name, first, out=FIRST))
+                write(trained, sampled(trained, first), Path(FIRST))
+            exhibits = trained.data.exhibits(sampled(trained, asked), Path(folder))
+        section.groups.append(Group(caption, "\n".join(lines), exhibits))
     with tempfile.TemporaryDirectory() as folder:
         section.portrait = trained.model.portrait(Path(folder))
     card = zoo.card(trained.path.parent)
@@ -153,28 +182,41 @@ def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section
     return section
 
 
-def sampled(trained: api.Trained, asked: Mapping[str, Any], where: str) -> list[Exhibit]:
-    """What `genzoo sample` would make with these options, as exhibits."""
-    own = {key: asked[key] for key in ("n", "rollout", "seed")}
+def sampled(trained: api.Trained, asked: Mapping[str, Any]) -> Pieces:
+    """The samples of `genzoo sample` with these options."""
+    own = {"n": asked.get("n", 1), "rollout": asked.get("rollout", 1), "seed": asked["seed"]}
     for key, value in own.items():
-        check_type(value, int, f"{where}.{key}")
+        check_type(value, int, key)
         if value < (key != "seed"):
-            raise UserError(f"{where}.{key} must be at least 1, not {value}")
+            raise UserError(f"{key} must be at least 1, not {value}")
     options = {key: value for key, value in asked.items() if key not in own}
-    if type(trained.data).follow is not Data.follow:
-        pieces = [*trained.rollout(own["n"], own["rollout"], seed=own["seed"], batch_size=BATCH, **options)]
-    elif own["rollout"] > 1:
-        raise UserError(f"{where}.rollout is for data that goes on in time, and this does not: leave it out")
+    if goes_on(trained):
+        return [*trained.rollout(own["n"], own["rollout"], seed=own["seed"], batch_size=BATCH, **options)]
+    if own["rollout"] > 1:
+        raise UserError("rollout is for data that goes on in time, and this does not: leave it out")
+    return [(trained.sample_in_batches(own["n"], batch_size=BATCH, seed=own["seed"], **options), {})]
+
+
+def write(trained: api.Trained, pieces: Pieces, folder: Path) -> None:
+    """The files of `genzoo sample`, for what comes after to read."""
+    folder.mkdir()
+    if goes_on(trained):
+        trained.data.write_rollout(iter(pieces), folder)
     else:
-        pieces = [(trained.sample_in_batches(own["n"], batch_size=BATCH, seed=own["seed"], **options), {})]
-    with tempfile.TemporaryDirectory() as folder:
-        return trained.data.exhibits(pieces, Path(folder))
+        trained.data.write_all(pieces[0][0], folder)
 
 
-def command(path: str, asked: Mapping[str, Any]) -> str:
+def goes_on(trained: api.Trained) -> bool:
+    """Whether examples go on in time."""
+    return type(trained.data).follow is not Data.follow
+
+
+def command(name: str, asked: Mapping[str, Any], *, out: str | None = None) -> str:
     """The words that make the same samples again, for a shell."""
-    plainly = {key: value for key, value in asked.items() if not (key in ("n", "rollout") and value == 1)}
-    words = [f"checkpoint={path}", *(f"{key}={written(value)}" for key, value in plainly.items())]
+    options = [(key, value) for key, value in asked.items() if key not in ("n", "rollout", "seed")]
+    own = [(key, asked[key]) for key in ("n", "rollout") if asked.get(key, 1) != 1]
+    told = [*options, *own, ("seed", asked["seed"]), *([("out", out)] if out else [])]
+    words = [f"checkpoint={name}", *(f"{key}={written(value)}" for key, value in told)]
     return " ".join(["genzoo sample", *map(shlex.quote, words)])
 
 

@@ -17,17 +17,19 @@ from genzoo.errors import UserError
 STEPS = 32767
 """Of a coordinate, from the middle of a cloud to its farthest point."""
 
+NEARLY_ALL = 0.995
+
 CRF = "24"
 """VP9's constant rate factor: 0 is without loss, 63 the worst."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """title: a few words below it, "" for none. alt: what is there, for those who cannot see it. wide: whether it needs
-    the whole width of a page."""
+    """title: a few words below it, "" for none. alt: what is there, for those who cannot see it. columns: of a page of
+    four."""
 
     kind: ClassVar[str]
-    wide = False
+    columns = 1
     title: str = ""
     alt: str = ""
 
@@ -37,7 +39,7 @@ class Words(Exhibit):
     """given: what the text goes on from."""
 
     kind = "words"
-    wide = True
+    columns = 2
     text: str
     given: str = ""
 
@@ -53,9 +55,8 @@ class Picture(Exhibit):
     height: int
 
     @property
-    def wide(self) -> bool:
-        """Whether it is too wide for a column."""
-        return self.width > 2 * self.height or self.width > 1000
+    def columns(self) -> int:
+        return columns(self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class Sound(Exhibit):
     picture: Picture
 
     @property
-    def wide(self) -> bool:
-        return self.picture.wide
+    def columns(self) -> int:
+        return self.picture.columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,8 @@ class Clip(Exhibit):
     sharp: bool = False
 
     @property
-    def wide(self) -> bool:
-        return self.width > 2 * self.height
+    def columns(self) -> int:
+        return columns(self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,20 +105,25 @@ class Cloud(Exhibit):
     rate_hz: float = 0.0
 
     def packed(self) -> dict[str, Any]:
-        """Plain values for the page's viewer: coordinates in `STEPS` about the middle of the first frame, of which the
-        farthest has all, and lengths in its unit; little-endian numbers in base64."""
+        """Plain values for the page's viewer: coordinates in `STEPS` about the middle, of which the farthest has all,
+        and lengths in its unit; little-endian numbers in base64. reach: what nearly all points lie within."""
         points = np.asarray(self.points, dtype=np.float64)
-        middle = (points[0].max(axis=0) + points[0].min(axis=0)) / 2
+        middle = (points.max(axis=(0, 1)) + points.min(axis=(0, 1))) / 2
         reach = float(np.abs(points - middle).max()) or 1.0
         packed = {
             "frames": len(points),
             "rate": self.rate_hz,
             "ball": self.ball / reach,
-            "reach": float(np.linalg.norm(points - middle, axis=-1).max()) / reach,
+            "reach": float(np.quantile(np.linalg.norm(points - middle, axis=-1), NEARLY_ALL)) / reach,
             "points": encoded(np.rint((points - middle) / reach * STEPS).astype("<i2")),
             "colours": encoded(np.asarray(self.colours, dtype=np.uint8)),
         }
         return packed if self.faces is None else packed | {"faces": encoded(np.asarray(self.faces, dtype="<u4"))}
+
+
+def columns(width: int, height: int) -> int:
+    """How many of a page's four a picture of so many pixels needs for its letters to be read."""
+    return 4 if width > 2.2 * height or width > 1250 else 2 if width > 600 else 1
 
 
 def encoded(data: bytes | np.ndarray) -> str:

@@ -24,7 +24,7 @@ score: 1.5 nats & {NASTY}
 """
 SHOWS = {
     "text": [{"caption": NASTY, "prompt": "The ", "length": 20, "n": 2}],
-    "music": [{"n": 1, "ticks": 32}],
+    "music": [{"n": 1, "ticks": 32}, {"first": {"ticks": 16}, "melody": "first/000.mid"}],
     "points": [{"n": 1}, {"n": 1, "mesh": True, "seed": 3}],
     "motion": [{"n": 1, "rollout": 2}],
     "video": [{"n": 2}],

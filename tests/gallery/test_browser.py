@@ -71,7 +71,7 @@ def test_everything_is_there(browser, page):
     lengths = browser.execute_script(
         "return [...document.querySelectorAll('audio, video')].map((one) => [one.readyState, one.duration])"
     )
-    assert len(lengths) == 3
+    assert len(lengths) == 4
     assert all(ready >= 1 and 0 < duration < 60 for ready, duration in lengths)
     canvases = all_of(browser, "canvas")
     assert len(canvases) == 3
@@ -79,7 +79,7 @@ def test_everything_is_there(browser, page):
     pictures = browser.execute_script(
         "return Promise.all([...document.images].map((one) => one.decode().then(() => one.naturalWidth)))"
     )
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     assert all(width > 100 for width in pictures)
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
@@ -154,7 +154,7 @@ def test_every_control_is_reached_by_keyboard(browser, page):
             break
         outlines.setdefault(told[0], set()).add(told[1])
     players = {"AUDIO", "VIDEO"}  # the browser's own controls are in them, with outlines of their own
-    assert {"A", "PRE", "CANVAS", "BUTTON", "INPUT", "CODE", "SUMMARY", *players} <= outlines.keys()
+    assert {"A", "PRE", "CANVAS", "BUTTON", "INPUT", "SUMMARY", *players} <= outlines.keys()
     assert all(outlines[name] == {"solid"} for name in outlines.keys() - players)
 
 

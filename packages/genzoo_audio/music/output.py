@@ -71,7 +71,7 @@ def piano_rolls(pieces: Sequence[np.ndarray], path: Path, *, given: int = 0) -> 
         axes.set_xticks(range(0, longest + 1, TICKS_PER_BAR), range(1, longest // TICKS_PER_BAR + 2))
         axes.grid(axis="x", color="0.85")
         axes.set_axisbelow(True)
-        axes.set_ylabel(str(i))
+        axes.set_ylabel(str(i) if len(pieces) > 1 else "")
     all_axes[-1].set_xlabel("bar")
     if len(sung):
         all_axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)

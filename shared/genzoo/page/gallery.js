@@ -22,23 +22,21 @@ function shared() {
   return renderer;
 }
 
-function ball() {
-  // A little sphere, lit from above, for points.
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 64;
-  const pen = canvas.getContext("2d");
-  const light = pen.createRadialGradient(24, 20, 2, 32, 32, 32);
-  light.addColorStop(0, "#ffffff");
-  light.addColorStop(0.45, "#d8d8d8");
-  light.addColorStop(1, "#707070");
-  pen.fillStyle = light;
-  pen.beginPath();
-  pen.arc(32, 32, 31, 0, 2 * Math.PI);
-  pen.fill();
-  return new THREE.CanvasTexture(canvas);
+function balls(size) {
+  // Points as little spheres, lit from above.
+  const look = new THREE.PointsMaterial({ size, vertexColors: true });
+  look.onBeforeCompile = (shader) => {
+    shader.fragmentShader = shader.fragmentShader.replace(
+      "#include <color_fragment>",
+      `#include <color_fragment>
+      vec2 at = 2.0 * gl_PointCoord - 1.0;
+      float rim = 1.0 - dot(at, at);
+      if (rim < 0.0) discard;
+      diffuseColor.rgb *= 0.7 + 0.25 * sqrt(rim) - 0.2 * at.y;`
+    );
+  };
+  return look;
 }
-
-let texture;
 
 class Cloud {
   constructor(canvas, packed) {
@@ -63,9 +61,7 @@ class Cloud {
       this.camera.add(lamp);
       this.scene.add(this.camera);
     } else {
-      texture = texture || ball();
-      const look = { size: 2.2 * packed.ball, map: texture, alphaTest: 0.5, vertexColors: true };
-      this.scene.add(new THREE.Points(geometry, new THREE.PointsMaterial(look)));
+      this.scene.add(new THREE.Points(geometry, balls(2.6 * packed.ball)));
     }
     this.listen();
     if (packed.frames > 1) this.player();
@@ -253,6 +249,16 @@ function next() {
   setTimeout(next);
 }
 next();
+
+// ---- Pictures larger than they are shown: a click, or Enter, shows them as they are
+
+for (const paper of document.querySelectorAll(".paper[tabindex]")) {
+  const enlarge = () => paper.classList.toggle("large");
+  paper.addEventListener("click", enlarge);
+  paper.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") enlarge();
+  });
+}
 
 // ---- Commands
 
