@@ -192,7 +192,7 @@ class AudioData(Data):
 
         shown, titles = [], self._titles or [""]
         for i, x in enumerate(pieces[0][0]):
-            wave, title = self.wave(x), titles[i % len(titles)]
+            wave, title = self.wave(x), titles[i % len(titles)].replace("_", ", ")
             if len(wave):
                 drawn = still(contact_sheet([wave], self.rate_hz, folder / f"{i:03d}.png"), alt=f"spectrogram {title}")
                 data = write_wav(wave, self.rate_hz, folder / f"{i:03d}.wav").read_bytes()

@@ -61,7 +61,7 @@ class Cloud {
       this.camera.add(lamp);
       this.scene.add(this.camera);
     } else {
-      this.scene.add(new THREE.Points(geometry, balls(2.6 * packed.ball)));
+      this.scene.add(new THREE.Points(geometry, balls(4.5 * packed.ball)));
     }
     this.listen();
     if (packed.frames > 1) this.player();
