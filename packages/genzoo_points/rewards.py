@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from genzoo.errors import UserError
 from genzoo_points.data import PointsData
 from genzoo_points.distances import nearest, pairwise_chamfer
 from genzoo_points.motion.data import MotionData
@@ -33,6 +34,8 @@ def some(x: Tensor) -> Tensor:
 def symmetric(x: Tensor, data: PointsData, cond: Mapping[str, Tensor], *, axis: str = "y") -> Tensor:
     """Minus the mean distance from the mirror image of each point to the nearest point, mirrored along an axis through
     the middle of the cloud."""
+    if axis not in ("x", "y", "z"):
+        raise UserError(f"reward.function.axis is x, y or z, not {axis!r}")
     x = some(x)
     centred = x - x.mean(dim=1, keepdim=True)
     turn = torch.ones(3, device=x.device).index_fill(0, torch.tensor("xyz".index(axis), device=x.device), -1)
@@ -43,7 +46,7 @@ def symmetric(x: Tensor, data: PointsData, cond: Mapping[str, Tensor], *, axis: 
 def balanced(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the horizontal distance of the middle of a shape from that of what it stands on, its lowest points."""
     flat, up = planes(x, data)
-    feet = up.topk(max(4, round(FEET * x.shape[1])), dim=1, largest=False).indices
+    feet = up.topk(standing(x.shape[1]), dim=1, largest=False).indices
     stands_on = flat.gather(1, feet[..., None].expand(-1, -1, 2)).mean(dim=1)
     return -((flat.mean(dim=1) - stands_on).square().sum(dim=1) + 1e-8).sqrt()
 
@@ -56,14 +59,19 @@ def stands(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     flat, up = planes(x, data)
     found = []
     for places, heights in zip(flat.cpu().double(), up.cpu(), strict=True):
-        feet = places[heights.topk(max(4, round(FEET * len(heights))), largest=False).indices].numpy()
+        feet = places[heights.topk(standing(len(heights)), largest=False).indices].numpy()
         try:
             hull = ConvexHull(feet).equations
-        except QhullError:  # they lie on a line
+        except QhullError:  # they lie on a line, or are fewer than three
             found.append(0.0)
             continue
         found.append(float((hull[:, :2] @ places.mean(dim=0).numpy() + hull[:, 2] <= 0).all()))
     return torch.tensor(found, device=x.device)
+
+
+def standing(points: int) -> int:
+    """How many of the points of a shape it stands on."""
+    return min(points, max(4, round(FEET * points)))
 
 
 def planes(x: Tensor, data: PointsData) -> tuple[Tensor, Tensor]:
@@ -93,7 +101,7 @@ def rise(x: Tensor, data: MotionData, cond: Mapping[str, Tensor]) -> Tensor:
 def holds_together(x: Tensor, data: MotionData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus how much the distances of points from their neighbours of the first frame change in time: their standard
     deviation over their mean."""
-    index = nearest(x[:, 0].detach(), x[:, 0].detach(), k=NEIGHBOURS + 1)[1][..., 1:]
+    index = nearest(x[:, 0].detach(), x[:, 0].detach(), k=min(NEIGHBOURS + 1, x.shape[2]))[1][..., 1:]
     rows = torch.arange(len(x), device=x.device).view(-1, 1, 1)
     lengths = torch.stack([(frame[:, :, None] - frame[rows, index]).norm(dim=-1) for frame in x.unbind(1)], dim=1)
     return -(lengths.std(dim=1) / lengths.mean(dim=1).clamp(min=1e-6)).mean(dim=(1, 2))
