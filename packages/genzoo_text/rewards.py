@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from genzoo.errors import UserError
 from genzoo_text import metrics
 from genzoo_text.data import TextData
 
@@ -56,6 +57,8 @@ def kinds_of_code(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whol
 def line_length(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, width: int = 40) -> list[float]:
     """Minus the mean distance of the lines' lengths from `width`, over `width`; of all lines but the first and the
     last, which the sample's ends cut, where there are more."""
+    if width < 1:
+        raise UserError(f"reward.function.width must be at least 1, not {width}")
     found = []
     for text in texts(x, data):
         lines = text.split("\n")
@@ -67,6 +70,8 @@ def line_length(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, width:
 def rhyme(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, letters: int = 2) -> list[float]:
     """The share of lines whose last word ends with the same letters as that of the line before or after, and is
     another word; lines without words do not count, nor the last, which the sample's end cuts."""
+    if letters < 1:
+        raise UserError(f"reward.function.letters must be at least 1, not {letters}")
     found = []
     for text in texts(x, data):
         ends = [words[-1] for line in text.split("\n")[:-1] if (words := re.findall(r"[^\W\d_]+", line.lower()))]
