@@ -23,7 +23,9 @@ def motion(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
 def centred(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the mean distance of the middle of what is bright from the middle of the picture, over half its height."""
     light = (data.pixels(x) + 1).clamp(min=0).mean(dim=1) + 1e-4
-    rows, columns = (torch.linspace(-1, 1, size, device=x.device) for size in light.shape[2:])
+    high, wide = light.shape[2:]
+    rows = torch.linspace(-1, 1, high, device=x.device)
+    columns = torch.linspace(-1, 1, wide, device=x.device) * ((wide - 1) / (high - 1))
     total = light.sum(dim=(2, 3))
     down, right = (light.sum(3) @ rows) / total, (light.sum(2) @ columns) / total
     return -(down.square() + right.square() + 1e-8).sqrt().mean(dim=1)
