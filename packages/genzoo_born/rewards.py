@@ -70,8 +70,8 @@ def no_better_neighbour(
 
 
 def changes(x: Tensor, data: BornData, cond: Mapping[str, Tensor]) -> Tensor:
-    """The share of neighbouring bits that differ."""
-    return (x[:, 1:] != x[:, :-1]).float().mean(dim=1)
+    """The share of neighbouring bits that differ; 0 of a single bit."""
+    return (x[:, 1:] != x[:, :-1]).float().sum(dim=1) / max(1, x.shape[1] - 1)
 
 
 def lawful(x: Tensor, data: BornData, cond: Mapping[str, Tensor]) -> Tensor:
