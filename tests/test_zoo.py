@@ -54,6 +54,15 @@ def test_small_constants_stay_whole():
     assert rounded(torch.tensor([1, 2]), half, strict=True).dtype == torch.int64
 
 
+def test_a_codec_is_rounded_too():
+    """What the data's state has under "weights" is a network's; the rest of it are constants."""
+    from genzoo.export import rounded_state
+
+    state = {"rate": 8, "weights": {"a": torch.tensor([1.0, 1e-9])}, "std": torch.tensor([1.0, 1e-9])}
+    found = rounded_state(state, torch.float16)
+    assert (found["rate"], found["weights"]["a"].dtype, found["std"].dtype) == (8, torch.float16, torch.float32)
+
+
 def test_scores_are_in_the_card(smoke_run_of, tmp_path):
     """Those of the exported weights, with their protocol; and none of other weights of the run."""
     run = smoke_run_of("born")

@@ -38,7 +38,7 @@ def export(source: str | Path, to: str | Path, *, dtype: str = "float32") -> lis
     weights = {name: rounded(x, half, strict=name not in learned) for name, x in found.weights.items()}
     config = {key: value for key, value in found.config.items() if key not in OF_THE_MACHINE}
     config["data"] = without_places(config["data"])
-    data_state = of_tensors(found.data_state, lambda x: rounded(x, half, strict=True))
+    data_state = rounded_state(found.data_state, half)
     content, about = checkpoint.packed(
         step=found.step, weights=weights, config=config, spec=found.spec, data_state=data_state
     )
@@ -68,11 +68,13 @@ def rounded(x: torch.Tensor, dtype: torch.dtype, *, strict: bool) -> torch.Tenso
     return less
 
 
-def of_tensors(state: Any, change: Any) -> Any:
-    """A state of plain values with each tensor changed."""
+def rounded_state(state: Any, dtype: torch.dtype, *, learned: bool = False) -> Any:
+    """The data's state with each tensor `rounded`. learned: whether it is part of a network, as what lies under the key
+    "weights" is (a codec's)."""
     if isinstance(state, Mapping):
-        return {key: of_tensors(value, change) for key, value in state.items()}
-    return change(state) if isinstance(state, torch.Tensor) else state
+        parts = state.items()
+        return {key: rounded_state(value, dtype, learned=learned or key == "weights") for key, value in parts}
+    return rounded(state, dtype, strict=not learned) if isinstance(state, torch.Tensor) else state
 
 
 def without_places(node: Any) -> Any:

@@ -20,9 +20,9 @@ def trained_once(
     name: str, make: Callable[[], Net], train: Callable[[Net], None], *told: int | str, seed: int = 0
 ) -> Net:
     """What `train` makes of `make()`, ready to score; or as it was kept under this name, which bears the recipe's
-    version, for the same `told`: all that the result depends on (a fingerprint of the data). It is looked for beside the
-    weights that come with the packages too. A damaged file is made anew. seed: of torch's global numbers meanwhile: the
-    first weights, dropout."""
+    version, for the same `told`: all that the result depends on (a fingerprint of the data). It is looked for beside
+    the weights that come with the packages too. A damaged file is made anew. seed: of torch's global numbers meanwhile:
+    the first weights, dropout."""
     from safetensors.torch import load_file, save
 
     file = cache_folder() / f"{name}-{seed_of(*told):016x}.safetensors"
