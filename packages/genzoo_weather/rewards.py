@@ -10,6 +10,7 @@ from torch import Tensor
 from genzoo.errors import UserError
 from genzoo_weather.constraints import Residual
 from genzoo_weather.data import WeatherData
+from genzoo_weather.files import NEAR
 
 HEIGHTS = ("msl", "z", "h", "sp")
 """Variables whose lows are lows, the first that is there is looked at."""
@@ -58,13 +59,14 @@ def height_channel(data: WeatherData) -> int:
 
 
 def inside(data: WeatherData, region: list[float]) -> tuple[Tensor, Tensor]:
-    """Places of the rows and of the columns that lie in a region; UserError where there are none."""
+    """Places of the rows and of the columns that lie in a region, as `data.region` has them: all meridians where west
+    and east are the same one. UserError where there are none."""
     if len(region) != 4 or region[0] >= region[1]:
         raise UserError(f"reward.function.region is south, north, west and east in degrees, not {region}")
     south, north, west, east = region
     latitude, longitude = data.grid.latitude_deg, data.grid.longitude_deg
-    rows = ((latitude >= south) & (latitude <= north)).nonzero()[:, 0]
-    columns = ((longitude - west) % 360 <= (east - west) % 360).nonzero()[:, 0]
+    rows = ((latitude >= south - NEAR) & (latitude <= north + NEAR)).nonzero()[:, 0]
+    columns = ((longitude - west + NEAR) % 360 <= ((east - west) % 360 or 360.0) + 2 * NEAR).nonzero()[:, 0]
     if not len(rows) or not len(columns):
         raise UserError(f"reward.function.region={region} holds no point of the maps: make it larger")
     return rows, columns
