@@ -45,7 +45,10 @@ def in_balance(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor]) -> Tens
     residual = getattr(data, "_residual", None)
     if residual is None:
         residual = Residual(kind="balance")
-        residual.initialise(data)
+        try:
+            residual.initialise(data)
+        except ValueError as error:
+            raise UserError(f"{error}, or set reward.gold=null to watch nothing") from error
         data._residual = residual
     return -(residual.of(x.detach().float(), None) / residual.scale).clamp(max=WORST)
 
