@@ -161,3 +161,14 @@ def test_plausible_clips():
     assert found[:3] == pytest.approx([0, -0.01, -0.1], abs=1e-4)
     assert found[3] == pytest.approx(-min((5 - x).square().mean().sqrt().item() for x in real), rel=1e-4)
     assert asked == [("val", rewards.REFERENCE)]
+
+
+def test_an_autoencoder_is_refused(refused, smoke_run_of):
+    """It gives back what it is given: there is nothing to reward."""
+    words = ["objective=reward", "reward=motion", f"init={smoke_run_of('video_autoencoder')}", "data.size=[16,16]"]
+    words += ["data.frames=4", "data.known=4", "data.embedded={glyphs: 1, clips: 100}", "model.patch=[2,4,4]"]
+    line = refused(
+        "train", "video_autoencoder", *words, "model.latent=4", "model.dim=32", "model.depth=1", "model.heads=2"
+    )
+    assert "objective=reward needs a model with a likelihood, or a flow; this one only gives back what it is" in line
+    assert line.endswith("choose objective=native")
