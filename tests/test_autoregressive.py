@@ -155,6 +155,18 @@ def test_too_long_a_text_is_refused():
         model.log_prob(x, {"prefix": x})
 
 
+@pytest.mark.parametrize(("prefix", "longest"), [(0, 6), (1, 6), (3, 6), (4, 5), (8, 1)])
+def test_longest(prefix, longest):
+    """So many tokens after a prefix have a likelihood in one piece, and one more has none."""
+    model = transformer(shape=(6,), context=8)
+    cond = {"prefix": torch.zeros(1, prefix, dtype=torch.long)}
+    assert model.longest(cond) == longest
+    assert model.log_prob(torch.zeros(1, longest, dtype=torch.long), cond).isfinite().all()
+    if longest < 6:
+        with pytest.raises(ValueError, match="longer than the context of 8"):
+            model.log_prob(torch.zeros(1, longest + 1, dtype=torch.long), cond)
+
+
 def test_label_dropout():
     """While training, the generator decides which labels are hidden, in the given share; otherwise none is."""
     model = bigram(3, classes=2, label_dropout=0.25)

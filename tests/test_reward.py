@@ -593,3 +593,12 @@ def test_tokens(smoke_run_of, tmp_path, preset, reward, words):
     assert looks[-1]["kl_estimated"] > 0
     trained = genzoo.load(tmp_path / "run")
     assert 0 <= trained.sample(2).max() < trained.data.spec.vocab
+
+
+def test_a_prompt_shortens_the_samples(smoke_run, tmp_path):
+    """Prompt and sample share the context of 32 characters; one that fills it is refused."""
+    words = ["trainer.steps=1", "trainer.val_every=1", "objective.samples=4", "reward=line_length"]
+    run = rewarded(smoke_run, "text", tmp_path / "run", *words, "reward.ask={prompt: 'Once there was'}")
+    assert rows_of(run)[-1]["kl_estimated"] < math.inf
+    with pytest.raises(UserError, match="a prompt that fills the model's context"):
+        rewarded(smoke_run, "text", tmp_path / "no", *words, f"reward.ask={{prompt: '{'a' * 40}'}}")

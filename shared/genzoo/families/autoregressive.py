@@ -63,6 +63,12 @@ class Autoregressive(GenerativeModel):
         length = (batch.x >= 0).sum() / len(batch.x)
         return Loss(nats.sum(dim=1) / length)
 
+    def longest(self, cond: Mapping[str, Tensor]) -> int:
+        """Tokens of an example, or as many as fit the context behind this prefix: more would be written without a view
+        of the first, and have no likelihood in one piece."""
+        before = self._before(1, cond, torch.device("cpu")).shape[1]
+        return min(torch.Size(self.spec.shape).numel(), self.net.context + 1 - before)
+
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         return -self._nats(x, cond).sum(dim=1)
 

@@ -32,7 +32,8 @@ class Reward(Objective):
         conditions), gives n numbers. gold: another such function, which is not raised but watched: where it falls while
         the reward rises, the reward is being gamed (Gao et al. 2023).
     ask: the wish that samples answer, in the words of `Data.condition`; null: conditions of the data, each for `group`
-        samples in a row, which are compared with each other.
+        samples in a row, which are compared with each other. After a prompt, samples are as much shorter as the context
+        asks for.
     kl: weight of the KL divergence from the start, in rewards (see `scale`) a nat of a sample.
     kl_budget: nats a sample at which the run ends. patience: or when at so many validations in a row the gold reward
         lies more than two standard errors of the difference below its peak, and the reward above what it was there.
@@ -117,6 +118,12 @@ class Reward(Objective):
     def begin(self, model: GenerativeModel) -> None:
         self.start = copy.deepcopy(model).requires_grad_(False).eval()
         self.differentiable = None
+        self.sized = {}
+        if self.asked and hasattr(model, "longest"):
+            longest, whole = model.longest(self.asked), math.prod(self.spec.shape)
+            if longest < 1:
+                raise ValueError("reward.ask has a prompt that fills the model's context: make it shorter")
+            self.sized = {"length": longest} if longest < whole else {}
 
     # ---- the gradient
 
@@ -150,7 +157,7 @@ class Reward(Objective):
         self, model: Callable[..., Any], bare: GenerativeModel, n: int, cond: dict[str, Tensor], draw: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad(), evaluating(bare):
-            x = bare.sample(n, cond, draw).clone()
+            x = bare.sample(n, cond, draw, **self.sized).clone()
         reward = self._of(self.function, x, cond)
         with evaluating(bare):
             log_prob = model(x, cond, call="log_prob")
@@ -272,7 +279,7 @@ class Reward(Objective):
     ) -> tuple[Tensor, Tensor]:
         """Samples, and what each contributes to the KL divergence, [n]."""
         if model.scored:
-            x = model.sample(n, cond, generator).clone()
+            x = model.sample(n, cond, generator, **self.sized).clone()
             return x, model.log_prob(x, cond) - self.start.log_prob(x, cond)
         with recorded(model, Path()) as path:
             x = model.sample(n, cond, generator, steps=self.steps, solver="stochastic")
