@@ -356,8 +356,11 @@ def test_initialise_can_refuse(tmp_path, text_file, tiny, monkeypatch):
 
 
 def test_init_that_does_not_fit(tmp_path, smoke_run, tiny):
-    """What `start_from` cannot take is one line that says what to give."""
-    words = [*tiny, f"init={smoke_run}", "model.net.dim=16", f"out={tmp_path / 'run'}"]
-    with pytest.raises(UserError, match="does not fit this model .*same model options"):
+    """What `start_from` cannot take is one line that says what to give, and with that it goes."""
+    words = [*tiny, f"init={smoke_run}", "model.net.dim=16", "model.net.depth=3", f"out={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match="does not fit this model .*same model options") as error:
         genzoo.train("text_smoke", words)
+    theirs = genzoo.load(smoke_run).config["model"]["net"]
+    mend = f"model.net.dim={theirs['dim']} model.net.depth={theirs['depth']}"
+    assert str(error.value).endswith(f": {mend}")
     assert not (tmp_path / "run").exists()

@@ -242,7 +242,7 @@ def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
         data.prepare()
     model = build_model(settings, data.spec, trust)
     if resume_from is None and settings["init"]:
-        load_weights(model, found)
+        load_weights(model, found, settings["model"])
     elif resume_from is None:
         with user_errors("model: "):
             model.initialise(data)
@@ -339,14 +339,25 @@ def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     return plain(merged)
 
 
-def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint) -> None:
+def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint, options: Mapping[str, Any]) -> None:
+    """Gives a model that was made with these options the weights of a checkpoint; UserError where they do not fit."""
     try:
         model.start_from(found.weights)
     except RuntimeError as error:
-        raise UserError(
-            f"init={found.path} does not fit this model ({str(error).splitlines()[-1].strip()}): "
-            "give the same model options as it was trained with"
-        ) from error
+        theirs, ours = (dict(leaves(node, "model")) for node in (found.config["model"], options))
+        other = [f"{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
+        mend = "give the same model options as it was trained with" + (f": {' '.join(other)}" if other else "")
+        why = str(error).splitlines()[-1].strip()
+        raise UserError(f"init={found.path} does not fit this model ({why}): {mend}") from error
+
+
+def leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all that a plain configuration holds."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{name}.{key}")
+    else:
+        yield name, node
 
 
 def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
