@@ -7,8 +7,10 @@ the installed package.
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -328,6 +330,14 @@ def locate(name: str, where: str, allow: Sequence[str] = ()) -> Any:
             f"{where}._target_={name} is not part of genzoo: if you trust it, allow it by trust=[{package}] "
             f"(in Python trust=['{package}'])"
         )
+    here = str(Path.cwd())
+    if (
+        package in allow
+        and here not in sys.path
+        and package not in sys.modules
+        and not importlib.util.find_spec(package)
+    ):
+        sys.path.append(here)  # a command's own path does not hold the folder that the user works in
     parts = name.split(".")
     for split in range(len(parts) - 1, 0, -1):
         try:
