@@ -23,6 +23,8 @@ class CellCritic(nn.Module):
         self, spec: Spec, *, cells: int = 64, dim: int = 96, depth: int = 3, heads: int = 4, patch: int = 2
     ) -> None:
         super().__init__()
+        if spec.vocab or len(spec.shape) != 2:
+            raise ValueError("this critic looks at clouds of points: choose objective=adversarial")
         self.cells, self.classes = cells, spec.classes
         self.reader = CellReader(Spec((cells, SUMMARY)), dim=dim, depth=depth, heads=heads, patch=patch, out=dim)
         self.label = nn.Embedding(spec.classes + 1, dim) if spec.classes else None
