@@ -13,7 +13,7 @@ from genzoo.config import compose_config, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("packages/*/README.md"))]
-READMES += sorted(ROOT.glob("packages/*/weights/*/README.md"))
+READMES += [ROOT / "shared/genzoo/objectives/README.md", *sorted(ROOT.glob("packages/*/weights/*/README.md"))]
 
 
 def commands(path: Path) -> list[str]:
