@@ -58,7 +58,9 @@ class TrajectoryLaw(nn.Module):
         self.register_buffer("mean", torch.zeros(labels, *shape))
         self.register_buffer("std", torch.ones(labels, PASTS, *shape))
         self.register_buffer("gain", torch.zeros(labels, PASTS, shape[0], 2))
-        self.register_buffer("axes", torch.zeros(labels, 2, math.prod(shape), axes))  # without a past, and with one
+        # without a past, and with one; in whole numbers, of which `size` is one: they are most of what is kept
+        self.register_buffer("axes", torch.zeros(labels, 2, math.prod(shape), axes, dtype=torch.int8))
+        self.register_buffer("size", torch.ones(labels, 2, 1, axes))
         self.register_buffer("stretch", torch.ones(labels, 2, axes))
         self.register_buffer("rest", torch.ones(labels, 2))
         self.register_buffer("weight", torch.ones(shape))
@@ -119,7 +121,9 @@ class TrajectoryLaw(nn.Module):
         axes = torch.linalg.svd(one, full_matrices=False)[2][:count].T
         variance = (other @ axes).square().mean(0)
         rest = (other.square().mean(0).sum() - variance.sum()) / (len(axes) - count)
-        self.axes[row, sort, :, :count] = axes
+        size = axes.abs().amax(dim=0, keepdim=True) / 127
+        self.axes[row, sort, :, :count] = (axes / size).round().to(torch.int8)
+        self.size[row, sort, :, :count] = size
         self.rest[row, sort] = rest.clamp(min=LEAST**2).sqrt()
         self.stretch[row, sort] = self.rest[row, sort]
         self.stretch[row, sort, :count] = torch.maximum(variance.sqrt(), self.rest[row, sort])
@@ -145,7 +149,7 @@ class TrajectoryLaw(nn.Module):
         white = torch.randn(size, device=known.device, dtype=self.weight.dtype, generator=generator)
         with torch.autocast(known.device.type, enabled=False):
             which = label, (known > 0).long()
-            axes, rest = self.axes[which], self.rest[which]
+            axes, rest = self.axes[which] * self.size[which], self.rest[which]
             part = (white.flatten(1)[:, None] @ axes)[:, 0] * (self.stretch[which] - rest[:, None])
             return rest.view(-1, 1, 1, 1) * white + (axes @ part[..., None]).view_as(white)
 

@@ -168,7 +168,7 @@ def test_the_law_knows_what_goes_together():
     size = 20 * torch.randn(4000, 1, generator=generator)
     y = (size * pattern + 0.5 * torch.randn(4000, len(pattern), generator=generator)).view(-1, T, C, STATE)
     law._components(0, 0, y)
-    assert (law.axes[0, 0, :, 0] @ pattern).abs() > 0.999
+    assert (law.axes[0, 0, :, 0] * law.size[0, 0, 0, 0] @ pattern).abs() > 0.999
     assert law.stretch[0, 0, 0] == pytest.approx(20, rel=0.05)
     assert law.rest[0, 0] == pytest.approx(0.5, rel=0.02)
     cond = {"past": torch.zeros(4000, P, C, STATE), "known": torch.zeros(4000)}
