@@ -383,7 +383,7 @@ MISTAKES = {
     f"{SAMPLE} out=small.txt/here": r"small\.txt",
     # checkpoints
     "sample text_nano": r"no checkpoint at runs/text_nano: train one first",
-    "sample": r"no checkpoint at runs/text: train one first",
+    "evaluate born_smoke": r"no checkpoint at runs/born_smoke: train one first",
     "evaluate text_nano": r"no checkpoint at runs/text_nano: train one first",
     "sample checkpoint=nowhere": r"no checkpoint at nowhere",
     "sample checkpoint=hollow": r"hollow holds no checkpoint",
