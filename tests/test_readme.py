@@ -27,7 +27,8 @@ def commands(path: Path) -> list[str]:
     return [line for line in found if ours.match(line) and "…" not in line]
 
 
-ALL = [(path.relative_to(ROOT), command) for path in READMES for command in commands(path)]
+FIRST_IN = {command: path.relative_to(ROOT) for path in reversed(READMES) for command in commands(path)}
+ALL = [(path, command) for command, path in reversed(FIRST_IN.items())]  # each once, whatever READMEs it is in
 
 
 def test_there_are_commands():
@@ -62,7 +63,7 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
         return
     monkeypatch.chdir(tmp_path)
     if verb == "export":
-        shutil.copytree(smoke_run_of("text"), Path("runs") / preset, symlinks=True)
+        shutil.copytree(smoke_run_of("text"), Path("runs") / Path(preset).name, symlinks=True)
     if verb in ("sample", "evaluate"):
         named = [o for o in overrides if o.startswith("checkpoint=")]
         place = Path(named[0].partition("=")[2]) if named else Path("runs") / preset
