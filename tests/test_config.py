@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 import genzoo
 from genzoo import api
-from genzoo.cli import flat
-from genzoo.config import build, check, check_type, compose_config, config_folder, locate, plain, presets, sweep
+from genzoo.config import build, check, check_type, compose_config, config_folder, flat, locate, plain, presets, sweep
 from genzoo.errors import UserError
 
 DATA = "genzoo_text.data.TextData"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from genzoo import checkpoint
-from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, plain
+from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, flat, plain
 from genzoo.contract import Data, GenerativeModel, Objective, Spec
 from genzoo.draws import seed_of, torch_generator
 from genzoo.errors import UserError, user_errors
@@ -344,20 +344,11 @@ def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint, options: 
     try:
         model.start_from(found.weights)
     except RuntimeError as error:
-        theirs, ours = (dict(leaves(node, "model")) for node in (found.config["model"], options))
+        theirs, ours = (dict(flat(node, "model.")) for node in (found.config["model"], options))
         other = [f"{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
         mend = "give the same model options as it was trained with" + (f": {' '.join(other)}" if other else "")
         why = str(error).splitlines()[-1].strip()
         raise UserError(f"init={found.path} does not fit this model ({why}): {mend}") from error
-
-
-def leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of all that a plain configuration holds."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from leaves(value, f"{name}.{key}")
-    else:
-        yield name, node
 
 
 def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 HELP = """genzoo: train and sample small generative models of your own data
@@ -167,6 +167,8 @@ def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> No
     config = evaluation_config(overrides, config_dir=config_dir)
     if show:
         return print_config(config)
+    from genzoo.config import flat
+
     report = evaluate_config(config)
     looks = report.get("frontier", [])
     rows = [(key, value) for key, value in flat(report) if not key.startswith("protocol.") and value is not looks]
@@ -193,15 +195,6 @@ def run_gallery(overrides: list[str], config_dir: str | None, show: bool) -> Non
     from genzoo.exhibition import gallery_config
 
     gallery_config(config)
-
-
-def flat(report: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Scores inside scores, by dotted names."""
-    for key, value in report.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def print_config(config: object) -> None:

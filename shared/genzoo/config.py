@@ -222,6 +222,15 @@ def flat_keys(config: Any, prefix: str = "") -> Iterator[str]:
             yield from flat_keys(value, f"{prefix}{key}.")
 
 
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all that plain mappings hold in each other: options, scores."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def sweep(overrides: Sequence[str]) -> list[list[str]]:
     """All combinations of `key=a,b` overrides, for `-m`."""
     lists: list[list[str]] = [[]]

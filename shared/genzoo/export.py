@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from genzoo import __version__, api, checkpoint, zoo
+from genzoo.config import flat
 from genzoo.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -123,7 +124,6 @@ genzoo sample checkpoint=hf://USER/REPOSITORY n=4
 
 def scores_of(weights: Path) -> Iterator[tuple[str, str]]:
     """The numbers that `genzoo evaluate` wrote of the run that weights lie in, with their protocol."""
-    from genzoo.cli import flat
     from genzoo.run import RunFolder
 
     run = checkpoint.run_of(weights)
