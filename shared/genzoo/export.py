@@ -33,8 +33,8 @@ def export(source: str | Path, to: str | Path, *, dtype: str = "float32") -> lis
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"--to {folder} is not empty: choose another folder")
     found = checkpoint.load(source)
-    trained = api.load(found.path, device="cpu")
-    learned = {name for name, _ in trained.model.named_parameters()}
+    model = api.build_model(found.config, found.spec)
+    learned = {name: parameter.numel() for name, parameter in model.named_parameters()}
     half = DTYPES[dtype]
     weights = {name: rounded(x, half, strict=name not in learned) for name, x in found.weights.items()}
     config = {key: value for key, value in found.config.items() if key not in OF_THE_MACHINE}
@@ -43,9 +43,8 @@ def export(source: str | Path, to: str | Path, *, dtype: str = "float32") -> lis
     content, about = checkpoint.packed(
         step=found.step, weights=weights, config=config, spec=found.spec, data_state=data_state
     )
-    parameters = sum(p.numel() for p in trained.model.parameters())
-    whole = {"library_name": "genzoo", "genzoo_version": __version__, "step": found.step, "parameters": parameters}
-    whole |= {"dtype": dtype, "spec": about["spec"], "config": config}
+    whole = {"library_name": "genzoo", "genzoo_version": __version__, "step": found.step}
+    whole |= {"parameters": sum(learned.values()), "dtype": dtype, "spec": about["spec"], "config": config}
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "model.safetensors": content,
