@@ -36,6 +36,11 @@ class Trained:
     path: Path
 
     @property
+    def goes_on(self) -> bool:
+        """Whether examples go on in time, so that there are roll-outs."""
+        return type(self.data).follow is not Data.follow
+
+    @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
@@ -70,7 +75,7 @@ class Trained:
         journal: a folder where every piece is kept as soon as it is made; pieces that are there already are not made
         again, and the rest comes out as if there had been no break.
         """
-        if type(self.data).follow is Data.follow:
+        if not self.goes_on:
             raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
         words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
         first, extra = self.data.condition(n, **words)

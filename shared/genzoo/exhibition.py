@@ -16,7 +16,6 @@ from torch import Tensor
 
 from genzoo import api, checkpoint, zoo
 from genzoo.config import check_type, did_you_mean, plain
-from genzoo.contract import Data
 from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Cloud, Exhibit, encoded
 
@@ -190,25 +189,18 @@ def sampled(trained: api.Trained, asked: Mapping[str, Any]) -> Pieces:
         if value < (key != "seed"):
             raise UserError(f"{key} must be at least 1, not {value}")
     options = {key: value for key, value in asked.items() if key not in own}
-    if goes_on(trained):
+    if trained.goes_on or own["rollout"] > 1:  # which is refused where nothing goes on
         return [*trained.rollout(own["n"], own["rollout"], seed=own["seed"], batch_size=BATCH, **options)]
-    if own["rollout"] > 1:
-        raise UserError("rollout is for data that goes on in time, and this does not: leave it out")
     return [(trained.sample_in_batches(own["n"], batch_size=BATCH, seed=own["seed"], **options), {})]
 
 
 def write(trained: api.Trained, pieces: Pieces, folder: Path) -> None:
     """The files of `genzoo sample`, for what comes after to read."""
     folder.mkdir()
-    if goes_on(trained):
+    if trained.goes_on:
         trained.data.write_rollout(iter(pieces), folder)
     else:
         trained.data.write_all(pieces[0][0], folder)
-
-
-def goes_on(trained: api.Trained) -> bool:
-    """Whether examples go on in time."""
-    return type(trained.data).follow is not Data.follow
 
 
 def command(name: str, asked: Mapping[str, Any], *, out: str | None = None) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from genzoo import api, checkpoint
 from genzoo.config import compose_config, plain
-from genzoo.contract import Data
 from genzoo.errors import UserError, user_errors
 
 JOURNAL = ".unfinished"
@@ -38,12 +37,11 @@ def sample_config(config: "DictConfig") -> list[Path]:
         if mine[key] < 1:
             raise UserError(f"{key} must be at least 1, not {mine[key]}")
     trained = api.load(mine["checkpoint"], device=mine["device"], trust=mine["trust"])
-    goes_on = type(trained.data).follow is not Data.follow
-    if mine["rollout"] > 1 and not goes_on:
+    if mine["rollout"] > 1 and not trained.goes_on:
         raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
     if mine["stream"]:
         return stream(trained, mine, options)
-    return roll_out(trained, mine, options) if goes_on else make(trained, mine, options)
+    return roll_out(trained, mine, options) if trained.goes_on else make(trained, mine, options)
 
 
 def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
