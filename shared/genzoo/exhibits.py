@@ -45,12 +45,17 @@ class Words(Exhibit):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture(Exhibit):
-    """data: a file of the type `mime`. width, height: in pixels."""
+class File(Exhibit):
+    """data: a file of the type `mime`."""
 
-    kind = "picture"
     data: bytes
     mime: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framed(File):
+    """width, height: in pixels."""
+
     width: int
     height: int
 
@@ -60,12 +65,17 @@ class Picture(Exhibit):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound(Exhibit):
-    """data: a file of the type `mime`. picture: of the sound."""
+class Picture(Framed):
+    """A picture that a browser shows."""
+
+    kind = "picture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound(File):
+    """picture: of the sound."""
 
     kind = "sound"
-    data: bytes
-    mime: str
     picture: Picture
 
     @property
@@ -74,19 +84,11 @@ class Sound(Exhibit):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip(Exhibit):
-    """data: a film of the type `mime`. width, height: in pixels. sharp: whether pixels are to be seen as squares."""
+class Clip(Framed):
+    """A film. sharp: whether pixels are to be seen as squares."""
 
     kind = "clip"
-    data: bytes
-    mime: str
-    width: int
-    height: int
     sharp: bool = False
-
-    @property
-    def columns(self) -> int:
-        return columns(self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True)
