@@ -139,6 +139,8 @@ def test_smoke_text_has_learned(run_copy):
         (["trainr.steps=1"], "trainr.steps", "trainer.steps"),
         (["steps=5"], "steps", "trainer.steps"),
         (["sampling.temprature=1"], "sampling.temprature", "sampling.temperature"),
+        (["objective=adversarial", "objective.penatly=1"], "objective.penatly", "objective.penalty"),
+        (["trainer.lr.x=1"], "trainer.lr.x", "trainer.lr"),
     ],
 )
 def test_unknown_keys(overrides, key, near):
@@ -148,6 +150,14 @@ def test_unknown_keys(overrides, key, near):
     message = str(refusal.value)
     assert message.startswith(f"unknown key {key}, did you mean {near}?")
     assert "\n" not in message
+
+
+def test_keys_of_an_empty_mapping():
+    """They are anybody's: the line says how hydra wants them written, and so written they are there."""
+    words = ["preset=text_smoke", "objective=adversarial", "objective.sampler.steps=2"]
+    with pytest.raises(UserError, match=r"^objective\.sampler has no keys yet: write \+objective\.sampler\.steps=…$"):
+        compose_config("train", words)
+    assert plain(compose_config("train", [*words[:2], f"+{words[2]}"]))["objective"]["sampler"] == {"steps": 2}
 
 
 def refuse_anywhere(overrides: list[str], **options: object) -> str:

@@ -129,14 +129,14 @@ def compose_config(
     try:
         config = _compose(verb, overrides, config_dir, nodes)
     except UNREADABLE as error:
-        try:
-            whole = _compose(verb, [o for o in overrides if o.startswith("preset=")], config_dir, nodes)
-        except UNREADABLE:
-            whole = {}
         groups = [o for o in overrides if o.partition("=")[0] in ("", *GROUPS.get(verb, ()))]
+        try:
+            whole = _compose(verb, [o for o in overrides if o.startswith("preset=") or o in groups], config_dir, nodes)
+        except UNREADABLE:
+            whole = OmegaConf.create()
         if groups and isinstance(error, ValueError):
             raise UserError(f"{groups[0]} cannot be: {error}") from error
-        raise UserError(explain(error, list(flat_keys(whole)), config_dir)) from error
+        raise UserError(explain(error, whole, config_dir)) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} has no value: give {missing[0]}=…")
@@ -188,14 +188,17 @@ def _compose(
     return config
 
 
-def explain(error: Exception, known: Sequence[str], config_dir: str | None = None) -> str:
-    """One line for a person from what hydra and omegaconf say; known: all keys there are."""
+def explain(error: Exception, whole: DictConfig, config_dir: str | None = None) -> str:
+    """One line for a person from what hydra and omegaconf say; whole: the configuration without single keys."""
     text = str(error)
     if isinstance(error, yaml.YAMLError):
         return " ".join(text.split())
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         key = unknown[1] or unknown[2]
-        return f"unknown key {key}{did_you_mean(key, known)}; --cfg job shows all keys"
+        above = key.rpartition(".")[0]
+        if above and OmegaConf.select(whole, above) == {}:
+            return f"{above} has no keys yet: write +{key}=…"
+        return f"unknown key {key}{did_you_mean(key, list(flat_keys(whole)))}; --cfg job shows all keys"
     if absent := re.search(r"(?:In '[^']+': )?Could not find '([^']+)'", text):
         group, _, name = absent[1].rpartition("/")
         folders = [config_folder(), *([Path(config_dir)] if config_dir else [])]
