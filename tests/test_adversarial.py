@@ -457,6 +457,23 @@ def test_a_flow_is_learned_through_its_samples():
     assert (model.net.speed - torch.tensor([2.0, -1.0])).norm() < 0.3
 
 
+@pytest.mark.parametrize("native", [0.0, 1.0])
+def test_which_weights_are_the_best(native):
+    """From the data's own law on, where the likelihood can only fall: the latest, where it is not what is raised."""
+    torch.manual_seed(0)
+    objective = Adversarial(BITS, critic=lambda spec: TransformerCritic(spec, dim=16, depth=1, heads=2), native=native)
+    losses, best = [], []
+    hooks = Hooks(
+        log=lambda step, split, numbers: losses.append(numbers["loss"]) if split == "val" else None,
+        save=lambda state, is_best: best.append(is_best),
+    )
+    options = quick(steps=40, batch_size=64, val_every=10, val_batches=1)
+    fit(Categorical(LAW.log()), TWO_BITS, objective, options, hooks=hooks)
+    least = [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
+    assert not all(least)
+    assert best == ([True] * 4 if not native else [*(x for x in least[:-1] if x), least[-1]])
+
+
 class Net(nn.Module):
     """A small velocity field."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genzoo.contract import Batch, GenerativeModel, Loss, Objective, Spec
+from genzoo.contract import Batch, GenerativeModel, Loss, Objective, Spec, Verdict
 
 STEP = 0.02
 """Noise by which continuous examples are moved to measure the critic's slope, over their standard deviation."""
@@ -132,6 +132,11 @@ class Adversarial(Objective):
             total = total + self.native * own.value.mean()
             logs |= {"native": own.value.detach().mean(), **own.logs}
         return total, logs
+
+    def judge(self, numbers: Mapping[str, float]) -> Verdict:
+        """Without the model's own loss beside the critic's the latest weights are the best: that loss, which
+        validations measure, is not what is lowered."""
+        return Verdict(best=None if self.native else True)
 
     def _near(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
         """Examples a small step away, and how long the step is: one token replaced, or a little noise."""
