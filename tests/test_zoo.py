@@ -140,7 +140,7 @@ def test_from_the_hub(smoke_run, tmp_path, monkeypatch):
 
 
 def test_a_name_means_the_run_here_first(smoke_run, tmp_path, monkeypatch, capsys):
-    """`genzoo sample video` takes runs/video where there is one, else what comes with genzoo."""
+    """`genzoo sample video` takes runs/video where there is one, else what comes with genzoo; a path is a path."""
     monkeypatch.chdir(tmp_path)
     assert cli.at_hand("video") == "video"
     assert "genzoo train video makes your own" in capsys.readouterr().err
@@ -148,6 +148,9 @@ def test_a_name_means_the_run_here_first(smoke_run, tmp_path, monkeypatch, capsy
     assert cli.at_hand("no_such_weights") == "runs/no_such_weights"
     (tmp_path / "runs" / "video").mkdir(parents=True)
     assert cli.at_hand("video") == "runs/video"
+    (tmp_path / "mine").mkdir()
+    for path in ("mine", "runs/video", f"{tmp_path}/runs/video", "runs/no_such_run", "hf://someone/other"):
+        assert cli.at_hand(path) == path
     assert not capsys.readouterr().err
 
 

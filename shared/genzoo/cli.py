@@ -9,7 +9,7 @@ from pathlib import Path
 HELP = """genzoo: train and sample small generative models of your own data
 
   genzoo train    PRESET key=value …        learn; the run goes to runs/PRESET (out=…)
-  genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
+  genzoo sample   PRESET key=value …        make examples with a trained model (or its path, or checkpoint=…)
   genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
   genzoo gallery  MODEL key=value …         what trained models make, on one page for a browser
   genzoo list                               all presets, and the weights that come with genzoo
@@ -129,15 +129,17 @@ def dispatch(words: Sequence[str]) -> None:
 
 
 def at_hand(preset: str) -> str:
-    """The checkpoint that a preset's name stands for: its run here, else the weights of this name that come with
-    genzoo."""
+    """The checkpoint that a word stands for: a path, or a preset's name: its run here, else the weights of this name
+    that come with genzoo."""
     from genzoo.zoo import shipped
 
     run = f"runs/{preset}"
-    if Path(run).exists() or preset not in shipped():
+    if Path(run).exists():
         return run
-    print(f"(weights that come with genzoo; genzoo train {preset} makes your own)", file=sys.stderr)
-    return preset
+    if preset in shipped():
+        print(f"(weights that come with genzoo; genzoo train {preset} makes your own)", file=sys.stderr)
+        return preset
+    return preset if "/" in preset or Path(preset).exists() else run
 
 
 def run_train(overrides: list[str], config_dir: str | None, show: bool) -> None:
@@ -261,8 +263,7 @@ def export(rest: Sequence[str]) -> None:
                 break
     if len(words) != 1 or words[0].startswith("-") or "to" not in options:
         raise UserError("it is genzoo export CHECKPOINT --to FOLDER [--dtype float16]; see genzoo export --help")
-    source = words[0] if Path(words[0]).exists() or "/" in words[0] else at_hand(words[0])
-    for file in write(source, options["to"], dtype=options["dtype"]):
+    for file in write(at_hand(words[0]), options["to"], dtype=options["dtype"]):
         print(file)
 
 

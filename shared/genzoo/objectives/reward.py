@@ -21,6 +21,9 @@ Function = Callable[[Tensor, Data, Mapping[str, Tensor]], Any]
 LISTED = 2**16
 """Up to so many examples that there can be at all, the KL divergence is a sum over them."""
 
+KL_BUDGET = {"kl_exact": 20.0, "kl_estimated": 20.0, "kl_path_bound": 2000.0}
+"""Nats a sample at which a run ends where none are given: the bound of a flow's paths counts thousands of numbers."""
+
 AT_ONCE = 64
 """Samples that are drawn at once where they are measured."""
 
@@ -35,8 +38,9 @@ class Reward(Objective):
         samples in a row, which are compared with each other. After a prompt, samples are as much shorter as the context
         asks for.
     kl: weight of the KL divergence from the start, in rewards (see `scale`) a nat of a sample.
-    kl_budget: nats a sample at which the run ends. patience: or when at so many validations in a row the gold reward
-        lies more than two standard errors of the difference below its peak, and the reward above what it was there.
+    kl_budget: nats a sample at which the run ends; None: those of `KL_BUDGET`. patience: or when at so many validations
+        in a row the gold reward lies more than two standard errors of the difference below its peak, and the reward
+        above what it was there.
     native: weight of the model's own loss on the data.
     scale: whether rewards are divided by their standard deviation, among those that are compared.
     through: how the model is reached. "score": policy gradient, of samples relative to the others of their group
@@ -64,7 +68,7 @@ class Reward(Objective):
         ask: dict[str, Any] | None = None,
         group: int = 8,
         kl: float = 0.0,
-        kl_budget: float = 20.0,
+        kl_budget: float | None = None,
         patience: int = 2,
         native: float = 0.0,
         scale: bool = True,
@@ -89,7 +93,7 @@ class Reward(Objective):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value:g}")
-        if not kl_budget > 0:
+        if kl_budget is not None and not kl_budget > 0:
             raise ValueError(f"kl_budget must be above 0, not {kl_budget:g}")
         self.spec, self.function, self.gold, self.ask, self.group = spec, function, gold, ask, group
         self.kl, self.kl_budget, self.patience, self.native = kl, kl_budget, patience, native
@@ -300,10 +304,11 @@ class Reward(Objective):
         return (log_p.exp() * (log_p - log_q)).sum()
 
     def judge(self, numbers: Mapping[str, float]) -> Verdict:
-        kl = next(value for name, value in numbers.items() if name.startswith("kl_") and name != "kl_error")
+        name, kl = next((name, numbers[name]) for name in KL_BUDGET if name in numbers)
+        budget = self.kl_budget or KL_BUDGET[name]
         before = "checkpoints/best is the one before" if self.kept > 0 else "lower trainer.lr and trainer.val_every"
-        if kl > self.kl_budget:
-            return Verdict(False, f"{kl:.1f} nats a sample from the start, kl_budget is {self.kl_budget:g}; {before}")
+        if kl > budget:
+            return Verdict(False, f"{kl:.1f} nats a sample from the start, kl_budget is {budget:g}; {before}")
         fallen = False
         if "gold" in numbers:
             gold, reward = numbers["gold"], numbers["reward"]
