@@ -129,13 +129,17 @@ def test_policy_gradient_is_unbiased_exactly(n, kl):
 
 
 def test_scaled_advantages():
-    """(r - mean) / std of a group, up to the n / (n - 1) of leaving one out; none where all rewards are alike."""
-    rewards = torch.tensor([1.0, 2.0, 3.0, 10.0, 5.0, 5.0, 5.0, 5.0])
+    """(r - mean of the group) / std from that over all groups, up to the n / (n - 1) of leaving one out: what is nearly
+    alike stays so, and where all rewards are alike there is none."""
+    rewards = torch.tensor([1.0, 2.0, 3.0, 10.0, 5.0, 5.0, 5.0, 5.001])
     objective = begun(Categorical(), group=4)
     found = objective._advantage(rewards, {"label": torch.zeros(8)})
-    first = rewards[:4]
-    torch.testing.assert_close(found[:4], (first - first.mean()) / first.std(correction=0) * 4 / 3)
-    assert found[4:].eq(0).all()
+    groups = rewards.view(2, 4).double().numpy()
+    apart = groups - groups.mean(axis=1, keepdims=True)
+    torch.testing.assert_close(found, torch.tensor(apart / apart.std() * 4 / 3).float().flatten(), rtol=1e-4, atol=1e-6)
+    assert found[4:].abs().max() < 1e-3
+    alike = torch.tensor([2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0])
+    assert objective._advantage(alike, {"label": torch.zeros(8)}).eq(0).all()
     cond = objective._conditions({"label": torch.arange(8)}, 8, torch.device("cpu"))
     assert cond["label"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     with pytest.raises(UserError, match=r"objective\.group=4 must divide the 6"):

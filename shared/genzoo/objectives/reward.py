@@ -42,7 +42,7 @@ class Reward(Objective):
         in a row the gold reward lies more than two standard errors of the difference below its peak, and the reward
         above what it was there.
     native: weight of the model's own loss on the data.
-    scale: whether rewards are divided by their standard deviation, among those that are compared.
+    scale: whether rewards are divided by their standard deviation from the mean of those that they are compared with.
     through: how the model is reached. "score": policy gradient, of samples relative to the others of their group
         (Shao et al. 2024, GRPO, eq. 3; without scale, to the mean of the others: Williams 1992), by the likelihood, or,
         of flows, by that of the Gaussian steps of their stochastic solver (Liu et al. 2025, Flow-GRPO, sec. 4.2).
@@ -231,10 +231,11 @@ class Reward(Objective):
         return ((x - x.mean(dim=1, keepdim=True)) * count / max(1, count - 1)).flatten()
 
     def _spread(self, reward: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """The standard deviation [n] of each one's group; 1 where all are alike."""
+        """The standard deviation from the mean of the group, over all; 1 where each group is alike. Of each group its
+        own would blow up the differences of those that are nearly alike (Liu et al. 2025, Dr. GRPO)."""
         x = self._groups(reward, cond)
-        std = x.std(dim=1, keepdim=True, correction=0)
-        return torch.where(std > 1e-6 * x.abs().amax(dim=1, keepdim=True), std, 1.0).expand_as(x).flatten()
+        std = x.sub(x.mean(dim=1, keepdim=True)).square().mean().sqrt()
+        return torch.where(std > 1e-6 * x.abs().max(), std, 1.0)
 
     def _advantage(self, reward: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         ahead = self._ahead(reward, cond)
