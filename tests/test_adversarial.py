@@ -457,6 +457,20 @@ def test_a_flow_is_learned_through_its_samples():
     assert (model.net.speed - torch.tensor([2.0, -1.0])).norm() < 0.3
 
 
+def test_rate_of_the_critic():
+    """Its rates are so many times the model's, of both optimizers, at every step."""
+    objective = Adversarial(
+        BITS, critic=lambda spec: TransformerCritic(spec, dim=16, depth=1, heads=2), native=0.0, rate=5.0
+    )
+    state = fit(
+        Categorical(), TWO_BITS, objective, quick(optimizer="muon", steps=1, batch_size=4, lr=0.01, muon_lr=0.02)
+    )
+    peaks = {turn: [o.param_groups[0]["peak_lr"] for o in group] for turn, group in state.optimizers.items()}
+    assert peaks == {"critic": pytest.approx([0.05, 0.1]), "model": pytest.approx([0.01])}
+    with pytest.raises(ValueError, match="rate must be above 0, not 0"):
+        table(rate=0.0)
+
+
 @pytest.mark.parametrize("native", [0.0, 1.0])
 def test_which_weights_are_the_best(native):
     """From the data's own law on, where the likelihood can only fall: the latest, where it is not what is raised."""

@@ -257,11 +257,12 @@ class Objective(nn.Module, ABC):
     An objective whose configuration says `_partial_: true` is made from the data's `Spec`, as models are.
 
     tunes: whether it goes on from a trained model, which `init=` must then name, and which is validated before the
-    first step as well.
+    first step as well. rates: of a turn's learning rates over those of the trainer, 1 where it is not named.
     """
 
     turns: tuple[str, ...] = ("model",)
     tunes: bool = False
+    rates: Mapping[str, float] = {}
 
     def check(self, model: GenerativeModel) -> None:
         """ValueError where this objective cannot train this model; asked before a run begins."""

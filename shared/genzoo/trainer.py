@@ -156,11 +156,12 @@ def fit(
     state = State(0, model, copy.deepcopy(model) if options.ema else model, objective, {})
     modules = {turn: model if turn == "model" else getattr(objective, turn) for turn in objective.turns}
     for turn, module in modules.items():
+        rate = objective.rates.get(turn, 1.0)
         state.optimizers[turn] = make_optimizers(
             module,
             kind=options.optimizer,
-            lr=options.lr,
-            muon_lr=options.muon_lr,
+            lr=rate * options.lr,
+            muon_lr=rate * options.muon_lr,
             weight_decay=options.weight_decay,
             fused=device.type != "mps",
         )

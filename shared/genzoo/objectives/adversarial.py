@@ -24,6 +24,8 @@ class Adversarial(Objective):
         score for each, or several [B, S]: places that are judged one by one, and the game is played at each. One with a
         method `adopt` is shown the model before a run begins, to start from its weights.
     weight: of the adversarial part in the model's turn; native: of the model's own loss beside it.
+    rate: learning rates of the critic over those of the model: more where a trained model goes on in small steps, and
+        the critic, which begins without an opinion, must come after it (Heusel et al. 2017).
     penalty: times the squared slope of the critic, measured by a step: a little noise, or one token replaced. By
         differences it needs no second derivatives, so any critic will do (Lin et al. 2025, Seaweed-APT, sec. 3.3).
     through: how the model is reached. "x_hat": the critic judges the model's estimate of clean data, as in a codec.
@@ -46,6 +48,7 @@ class Adversarial(Objective):
         critic: Callable[[Spec], nn.Module],
         weight: float = 1.0,
         native: float = 1.0,
+        rate: float = 1.0,
         penalty: float = 0.2,
         through: Literal["auto", "x_hat", "sample", "score"] = "auto",
         sampler: Mapping[str, Any] | None = None,
@@ -55,11 +58,13 @@ class Adversarial(Objective):
         super().__init__()
         if through not in ("auto", "x_hat", "sample", "score"):
             raise ValueError(f"through is auto, x_hat, sample or score, not {through!r}")
+        if not rate > 0:
+            raise ValueError(f"rate must be above 0, not {rate:g}")
         self.critic = critic(spec)
         self.spec, self.weight, self.native, self.through = spec, weight, native, through
         self.penalty, self.sampler = penalty, dict(sampler or {})
         self.distil, self.teacher = distil, dict(teacher or {})
-        self.tunes = bool(distil)
+        self.tunes, self.rates = bool(distil), {"critic": rate}
 
     def check(self, model: GenerativeModel) -> None:
         way = self._way(model)
