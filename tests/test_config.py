@@ -157,7 +157,10 @@ def test_keys_of_an_empty_mapping():
     words = ["preset=text_smoke", "objective=adversarial", "objective.sampler.steps=2"]
     with pytest.raises(UserError, match=r"^objective\.sampler has no keys yet: write \+objective\.sampler\.steps=…$"):
         compose_config("train", words)
-    assert plain(compose_config("train", [*words[:2], f"+{words[2]}"]))["objective"]["sampler"] == {"steps": 2}
+    with pytest.raises(UserError, match=r"^objective\.sampler has no keys yet: write \+objective\.sampler=…$"):
+        compose_config("train", [*words[:2], "objective.sampler={steps: 2}"])
+    for word in (f"+{words[2]}", "+objective.sampler={steps: 2}"):
+        assert plain(compose_config("train", [*words[:2], word]))["objective"]["sampler"] == {"steps": 2}
 
 
 def refuse_anywhere(overrides: list[str], **options: object) -> str:

@@ -22,7 +22,7 @@ from genzoo.config import compose_config, config_folder, plain
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
 from genzoo.errors import UserError
 from genzoo.evaluation import frontier
-from genzoo.families import Flow
+from genzoo.families import Autoregressive, Flow
 from genzoo.families.flow import recorded
 from genzoo.families.stochastic import LAST
 from genzoo.families.stochastic import Path as Walk
@@ -126,6 +126,44 @@ def test_policy_gradient_is_unbiased_exactly(n, kl):
     law, known = now.logits.softmax(dim=0), LOGITS.softmax(dim=0)
     (-(law @ REWARDS) + kl * (law * (law / known).log()).sum()).backward()
     torch.testing.assert_close(mean, now.logits.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_end_where_the_data_says():
+    """What the model would have written behind the end is neither rewarded nor made likelier, and costs no nats."""
+
+    class Row(nn.Module):
+        """The same logits for every token."""
+
+        context = 4
+
+        def __init__(self, vocab: int) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor([0.2, -0.3, 0.5]))
+
+        def make_cache(self) -> None:
+            return None
+
+        def forward(self, tokens: Tensor, *, cond: Any = None, cache: Any = None, last: bool = False) -> Tensor:
+            return self.logits.expand(*tokens.shape, 3)
+
+    spec, seen = Spec((4,), vocab=3), []
+    data, model = Nothing(spec), Autoregressive(spec, Row)
+    data.stop = lambda tokens: tokens[:, -1] == 2
+    objective = Reward(spec, function=lambda x, data, cond: seen.append(x) or (x == 0).sum(dim=1).float(), scale=False)
+    objective.initialise(data)
+    objective.begin(model)
+    loss, _ = objective.loss("model", {"model": model}, Batch(torch.zeros(64, 4, dtype=torch.long)), seeded())
+    loss.backward()
+    [x] = seen
+    over = (x == 2).cumsum(dim=1) - (x == 2).long() > 0
+    assert over.any()
+    assert torch.equal(x < 0, over)
+    reward = (x == 0).sum(dim=1).float()
+    advantage = (reward - reward.mean()) * 64 / 63
+    p = model.net.logits.detach().softmax(dim=0)
+    counts = torch.stack([(x == token).sum(dim=1).float() for token in range(3)], dim=1)
+    exact = -(advantage[:, None] * (counts - counts.sum(dim=1, keepdim=True) * p)).mean(dim=0)
+    torch.testing.assert_close(model.net.logits.grad, exact, rtol=1e-4, atol=1e-5)
 
 
 def test_scaled_advantages():

@@ -188,10 +188,13 @@ class TokenData(AudioData):
         cond["prefix"] = start.expand(n, -1)
         if seconds is not None and not 0 < seconds <= LONGEST_S:
             raise UserError(f"seconds must lie between 0 and {LONGEST_S:g}, not {seconds}")
-        more: dict[str, Any] = {"stop": lambda tokens: tokens[:, -1] == self.vocab - 1}
+        more: dict[str, Any] = {"stop": self.stop}
         if seconds is not None:
             more["length"] = self.frames(seconds) * self.books
         return cond, more
+
+    def stop(self, tokens: Tensor) -> Tensor:
+        return tokens[:, -1] == self.vocab - 1
 
     def wave(self, x: Tensor) -> np.ndarray:
         """What was prompted, and what the model made of it, up to its end."""

@@ -195,9 +195,9 @@ def explain(error: Exception, whole: DictConfig, config_dir: str | None = None) 
         return " ".join(text.split())
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         key = unknown[1] or unknown[2]
-        above = key.rpartition(".")[0]
-        if above and OmegaConf.select(whole, above) == {}:
-            return f"{above} has no keys yet: write +{key}=…"
+        for empty in (key, key.rpartition(".")[0]):
+            if empty and OmegaConf.select(whole, empty) == {}:
+                return f"{empty} has no keys yet: write +{key}=…"
         return f"unknown key {key}{did_you_mean(key, list(flat_keys(whole)))}; --cfg job shows all keys"
     if absent := re.search(r"(?:In '[^']+': )?Could not find '([^']+)'", text):
         group, _, name = absent[1].rpartition("/")

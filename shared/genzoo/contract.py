@@ -101,6 +101,9 @@ class Data(ABC):
     unit: str = "element"
     """What a likelihood is counted in: "character", "sample", "bit" ..."""
 
+    stop: Callable[[Tensor], Tensor] | None = None
+    """Of tokens that end by themselves: which samples are done, [n], after their tokens so far [n, t]. -1 follows."""
+
     @abstractmethod
     def prepare(self) -> None:
         """Finds and checks the files, fits the state where it is not loaded yet, reads what is needed to train."""

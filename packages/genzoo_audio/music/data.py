@@ -240,12 +240,15 @@ class MusicData(Data):
                 )
             told = torch.cat((top, torch.tensor([END])))
             return {"prefix": start, "melody": told.expand(n, -1)}, {"length": V * len(top)}
-        more = {"length": V * ticks, "stop": lambda tokens: tokens[:, -1] == END}
+        more = {"length": V * ticks, "stop": self.stop}
         if prompt is not None:
             piece = self._read("prompt", prompt)
             self.wishes["prompt"] = piece
             start = torch.cat((start, to_tokens(piece).flatten().expand(n, -1)), dim=1)
         return {"prefix": start}, more
+
+    def stop(self, tokens: Tensor) -> Tensor:
+        return tokens[:, -1] == END
 
     def _read(self, key: str, file: str) -> np.ndarray:
         try:

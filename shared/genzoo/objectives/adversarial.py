@@ -4,13 +4,14 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
+from math import prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
-from genzoo.contract import Batch, GenerativeModel, Loss, Objective, Spec, Verdict
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Spec, Verdict
 
 STEP = 0.02
 """Noise by which continuous examples are moved to measure the critic's slope, over their standard deviation."""
@@ -65,6 +66,7 @@ class Adversarial(Objective):
         self.penalty, self.sampler = penalty, dict(sampler or {})
         self.distil, self.teacher = distil, dict(teacher or {})
         self.tunes, self.rates = bool(distil), {"critic": rate}
+        self.told: dict[str, Any] = {}
 
     def check(self, model: GenerativeModel) -> None:
         way = self._way(model)
@@ -80,6 +82,9 @@ class Adversarial(Objective):
                 raise ValueError(f"unknown key objective.{key}.{min(unknown)}; there are: {', '.join(known)}")
         if hasattr(self.critic, "adopt"):
             self.critic.adopt(model)
+
+    def initialise(self, data: Data) -> None:
+        self.told = {"stop": data.stop} if data.stop else {}
 
     def begin(self, model: GenerativeModel) -> None:
         if self.distil:
@@ -105,7 +110,7 @@ class Adversarial(Objective):
         if turn == "critic":
             with torch.no_grad():
                 fake = self._fakes(model, bare, way, batch, generator)[0]
-            both = torch.cat((batch.x.to(fake), fake))
+            both = torch.cat((self._real(batch).to(fake), fake))
             near, distance = self._near(both, generator)
             labels = None if label is None else label.repeat(4)
             score, near_score = modules["critic"](torch.cat((both, near)), labels).chunk(2)
@@ -117,7 +122,7 @@ class Adversarial(Objective):
         fake, own = self._fakes(model, bare, way, batch, generator)
         with frozen(self.critic):
             score = self.critic(fake, label)
-            ahead = score - self.critic(batch.x.to(fake), label)
+            ahead = score - self.critic(self._real(batch).to(fake), label)
         if way == "score":
             score = score.view(len(score), -1).mean(dim=1)
             advantage = score - (score.sum() - score) / max(1, len(score) - 1)
@@ -143,15 +148,22 @@ class Adversarial(Objective):
         validations measure, is not what is lowered."""
         return Verdict(best=None if self.native else True)
 
+    def _real(self, batch: Batch) -> Tensor:
+        """The data's examples; those of tokens that end before the shape does are filled up with -1."""
+        x, missing = batch.x, prod(self.spec.shape) - batch.x[0].numel()
+        return pad(x.flatten(1), (0, missing), value=-1).view(-1, *self.spec.shape) if missing else x
+
     def _near(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-        """Examples a small step away, and how long the step is: one token replaced, or a little noise."""
+        """Examples a small step away, and how long the step is: one token replaced, or a little noise. What follows the
+        end of an example stays."""
         if not self.spec.vocab:
             step = max(STEP * float(x.float().std()), 1e-6)
             return x + step * torch.randn(x.shape, device=x.device, generator=generator), step
         flat = x.flatten(1).clone()
         place = torch.randint(flat.shape[1], (len(x), 1), device=x.device, generator=generator)
         other = torch.randint(1, self.spec.vocab, (len(x), 1), device=x.device, generator=generator)
-        flat.scatter_(1, place, (flat.gather(1, place) + other) % self.spec.vocab)
+        old = flat.gather(1, place)
+        flat.scatter_(1, place, torch.where(old < 0, old, (old + other) % self.spec.vocab))
         return flat.view_as(x), 1.0
 
     def _fakes(
@@ -164,7 +176,7 @@ class Adversarial(Objective):
         if way == "sample":
             return model(len(batch), batch.cond, generator, call="sample", **self.sampler), None
         with torch.no_grad(), evaluating(bare):
-            return bare.sample(len(batch), batch.cond, generator, **self.sampler).clone(), None
+            return bare.sample(len(batch), batch.cond, generator, **self.told | self.sampler).clone(), None
 
 
 @contextmanager

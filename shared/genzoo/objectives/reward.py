@@ -122,12 +122,12 @@ class Reward(Objective):
     def begin(self, model: GenerativeModel) -> None:
         self.start = copy.deepcopy(model).requires_grad_(False).eval()
         self.differentiable = None
-        self.sized = {}
+        self.told: dict[str, Any] = {"stop": self.data.stop} if self.data.stop else {}
         if self.asked and hasattr(model, "longest"):
             longest, whole = model.longest(self.asked), math.prod(self.spec.shape)
             if longest < 1:
                 raise ValueError("reward.ask has a prompt that fills the model's context: make it shorter")
-            self.sized = {"length": longest} if longest < whole else {}
+            self.told |= {"length": longest} if longest < whole else {}
 
     # ---- the gradient
 
@@ -161,7 +161,7 @@ class Reward(Objective):
         self, model: Callable[..., Any], bare: GenerativeModel, n: int, cond: dict[str, Tensor], draw: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad(), evaluating(bare):
-            x = bare.sample(n, cond, draw, **self.sized).clone()
+            x = bare.sample(n, cond, draw, **self.told).clone()
         reward = self._of(self.function, x, cond)
         with evaluating(bare):
             log_prob = model(x, cond, call="log_prob")
@@ -284,7 +284,7 @@ class Reward(Objective):
     ) -> tuple[Tensor, Tensor]:
         """Samples, and what each contributes to the KL divergence, [n]."""
         if model.scored:
-            x = model.sample(n, cond, generator, **self.sized).clone()
+            x = model.sample(n, cond, generator, **self.told).clone()
             return x, model.log_prob(x, cond) - self.start.log_prob(x, cond)
         with recorded(model, Path()) as path:
             x = model.sample(n, cond, generator, steps=self.steps, solver="stochastic")
