@@ -848,19 +848,51 @@ def test_a_critic_of_places():
     assert logs["critic_right"].item() == 1
 
 
+TWO_STEPS = (
+    "objective.through=sample",
+    "objective.native=0",
+    "+objective.sampler={steps: 2, solver: euler}",
+    "objective.distil=1",
+    "init=RUN",
+)
+"""A flow that was trained becomes a generator of two steps."""
+
+
 @pytest.mark.parametrize(
     ("preset", "words"),
-    [("audio", ("data.seconds=4", "model.net.context=512")), ("music", ("data.ticks=256",))],
+    [
+        ("text", ()),
+        ("audio", ("data.seconds=4", "model.net.context=512")),
+        ("music", ("data.ticks=256",)),
+        ("points", ("objective=adversarial_shapes", "init=RUN")),
+        ("motion", ()),
+        ("motion", TWO_STEPS),
+        ("video", ("objective=adversarial_clips", "init=RUN")),
+        ("weather", ()),
+        ("weather", TWO_STEPS),
+        ("born", ()),
+    ],
 )
-def test_pieces_shorter_than_an_example(smoke_run_of, tmp_path, tiny, preset, words):
-    """Sound and music end where they end: what is missing is no token, of the data and of the samples."""
-    words = [*WORDS_OF_RUN[:4], *words, *tiny]
+def test_cells(smoke_run_of, tmp_path, preset, words):
+    """The game is played with every kind of data, from nothing or from a trained model on: both sides learn, and
+    samples are what samples are. Sound and music end before an example does: what is missing is no token."""
+    words = ["objective=adversarial", *(word.replace("RUN", str(smoke_run_of(preset))) for word in words)]
     if preset == "audio":
         words.append(f"data.codec={smoke_run_of('audio_codec')}")
+    words += ["trainer.steps=2", "trainer.val_every=2", "trainer.log_every=1", "trainer.save_every=1", "samples=0"]
     run = genzoo.train(f"{preset}_smoke", [*words, f"out={tmp_path / 'run'}"])
-    data = genzoo.load(run).data
-    data.prepare()
-    x = data.batch(0, 4, "train").x
-    assert (x < 0).any() or x[0].numel() < math.prod(data.spec.shape)
     rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
-    assert all(math.isfinite(float(row["loss_critic"])) for row in rows)
+    played = [row for row in rows if row["split"] == "train"]
+    assert len(played) == 2
+    assert all(math.isfinite(float(row[name])) for row in played for name in ("loss", "loss_critic"))
+    states = [checkpoint.load_train_state(run / "checkpoints" / f"step_00000{step}") for step in (1, 2)]
+    for side in ("objective", "model"):
+        first, second = (flat({name: v for name, v in state[side].items()}) for state in states)
+        assert any(not torch.equal(value, second[name]) for name, value in first.items() if isinstance(value, Tensor))
+    trained = genzoo.load(run)
+    x = trained.sample(2)
+    assert x.isfinite().all() if not trained.data.spec.vocab else -1 <= x.min() <= x.max() < trained.data.spec.vocab
+    if preset in ("audio", "music"):
+        trained.data.prepare()
+        real = trained.data.batch(0, 4, "train").x
+        assert (real < 0).any() or real[0].numel() < math.prod(trained.data.spec.shape)
