@@ -671,7 +671,7 @@ SPECS = {
     "continuous": Spec((6, 3)),
     "continuous on a grid": Spec((2, 4, 3)),
     "one axis": Spec((6,)),
-    "neighbours together": Spec((5, 3)),
+    "neighbours together": Spec((9, 3)),
 }
 
 
@@ -690,23 +690,17 @@ def opinionated(critic: TransformerCritic) -> TransformerCritic:
     return critic
 
 
-@pytest.fixture
-def few(monkeypatch, request):
-    """Attention looks at three elements, of the example that is there for that."""
-    if "together" in request.node.name:
-        monkeypatch.setattr(critics, "MOST", 3)
-
-
 @pytest.mark.parametrize("depth", [0, 2])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
-def test_critic_shapes(spec, depth, few):
+def test_critic_shapes(spec, depth, monkeypatch):
     """One number an example, whatever the others in the batch; every element matters."""
-    if spec.shape == (5, 3):
-        assert TransformerCritic(spec, dim=16, heads=2).place.shape == (3, 16), "two, two and one"
+    monkeypatch.setattr(critics, "MOST", 8)  # elements that attention looks at
     critic, x = opinionated(TransformerCritic(spec, dim=16, depth=depth, heads=2)), examples(spec)
     score = critic(x)
     assert score.shape == (4,)
     assert len(critic.blocks) == depth
+    if spec == SPECS["neighbours together"]:
+        assert critic.place.shape == (5, 16), "two by two, and the last alone"
     torch.testing.assert_close(torch.cat([critic(x[i : i + 1]) for i in range(4)]), score)
     for place in range(x[0].numel()):
         other = x.clone()

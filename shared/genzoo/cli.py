@@ -9,13 +9,14 @@ from pathlib import Path
 HELP = """genzoo: train and sample small generative models of your own data
 
   genzoo train    PRESET key=value …        learn; the run goes to runs/PRESET (out=…)
-  genzoo sample   PRESET key=value …        make examples with a trained model (or its path, or checkpoint=…)
+  genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
   genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
   genzoo gallery  MODEL key=value …         what trained models make, on one page for a browser
   genzoo list                               all presets, and the weights that come with genzoo
   genzoo export   PRESET --to FOLDER        weights, configuration and card, as the Hugging Face hub has them
   genzoo demo                               a minute of training on text, then a page of samples of every kind
 
+  PRESET              of sample, evaluate and export: the path of a run, too
   --help              this text; after a verb, what that verb takes
   --cfg job           print the composed configuration and stop
   -m                  run every combination of key=a,b

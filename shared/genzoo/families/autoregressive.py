@@ -179,7 +179,8 @@ class Autoregressive(GenerativeModel):
         extra, further = self._embed(label), self._further(cond, copies)
         seen = self._newer(self._before(n, cond, device))
         memory = net.make_cache() if cache else None
-        fresh, done, kept = seen, torch.zeros(n, dtype=torch.bool, device=device), []
+        fresh, done = seen, torch.zeros(n, dtype=torch.bool, device=device)
+        said = None if stop is None else torch.full((n, length), -1, device=device)
         for t in range(length):
             inputs = fresh if memory is not None else seen
             logits = net(inputs.repeat(copies, 1), cond=extra, cache=memory, last=True, **further)[:, -1]
@@ -189,10 +190,11 @@ class Autoregressive(GenerativeModel):
             token = pick(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
             if given is not None:
                 token = torch.where(given[:, t] >= 0, given[:, t].to(token), token)
-            yield token.masked_fill(done, -1)
-            if stop is not None:
-                kept.append(token.masked_fill(done, -1))
-                done = done | stop(torch.stack(kept, dim=1))
+            shown = token.masked_fill(done, -1)
+            yield shown
+            if said is not None:
+                said[:, t] = shown
+                done = done | stop(said[:, : t + 1])
                 if done.all():
                     return
             fresh = token[:, None]
