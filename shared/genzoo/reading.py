@@ -68,7 +68,7 @@ def regular(file: Path) -> None:
 
 
 def judge(claimed_bytes: float, max_mb: float, key: str = "data.max_mb") -> None:
-    """Broken where what a header claims to hold, unpacked, is more than the limit: asked before anything is unpacked."""
+    """Broken where what a header claims to hold, unpacked, is more than the limit: asked before it is unpacked."""
     if claimed_bytes > max_mb * 1e6:
         raise Broken(f"claims to hold {claimed_bytes / 1e6:,.0f} MB, and {key} is {max_mb:g}")
 
