@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import genzoo
-from genzoo import cli
+from genzoo import checkpoint, cli
 from genzoo.config import config_folder, flat_keys, plain, presets
 from genzoo.errors import UserError
 
@@ -124,7 +124,7 @@ def test_train_sample_evaluate(say, tmp_path, text_file, tiny):
     """From a file of one's own to samples and scores, with the folders of the defaults."""
     out, _ = say("train", "text_smoke", f"data.path={text_file}", *tiny)
     run = tmp_path / "runs" / "text_smoke"
-    assert (run / "checkpoints" / "last" / "model.safetensors").is_file()
+    assert checkpoint.resolve(run / "checkpoints" / "last").is_file()
     assert "runs/text_smoke" in out
 
     out, _ = say("sample", "text_smoke", "prompt=The", "seed=3")
@@ -151,7 +151,7 @@ def test_sampling_needs_no_training_file(say, tmp_path, text_file, tiny, refused
 def test_the_lone_file_samples(say, tmp_path, smoke_run, run_copy):
     """model.safetensors alone, under another name in another folder, gives what its run gives; it writes here."""
     (tmp_path / "else").mkdir()
-    shutil.copy(smoke_run / "checkpoints" / "best" / "model.safetensors", tmp_path / "else" / "mine.safetensors")
+    shutil.copy(checkpoint.resolve(smoke_run), tmp_path / "else" / "mine.safetensors")
     want, _ = say("sample", f"checkpoint={run_copy}", "seed=5")
     out, _ = say("sample", "checkpoint=else/mine.safetensors", "seed=5")
     assert out == want
@@ -362,12 +362,12 @@ MISTAKES = {
     # data
     "train text_smoke data.path=nowhere.txt": r"data\.path=nowhere\.txt: there is no such file",
     "train text_smoke data.path=empty.txt": r"empty\.txt is empty",
-    "train text_smoke data.path=binary.txt": r"binary\.txt is not UTF-8 text",
+    "train text_smoke data.path=binary.txt": r"binary\.txt is a binary file",
     "train text_smoke data.path=zeros.txt": r"zeros\.txt is a binary file",
     "train text_smoke data.path=short.txt": r"data\.path=short\.txt: .*too few for a context of 32",
     "train text_smoke data.path=pictures": r"data\.path=pictures: the folder holds no \.txt",
     "train text_smoke data.path=hollow": r"data\.path=hollow: the folder holds no \.txt",
-    "train text_smoke data.path=bad.jsonl": r"bad\.jsonl, line 2: not JSON",
+    "train text_smoke data.path=bad.jsonl": r"bad\.jsonl line 2: not JSON",
     "train text_smoke data.path=": r"data\.path",
     # folders
     f"{TRAIN} out=run": r"out=run is there already: .*resume=true",
@@ -465,7 +465,7 @@ def test_a_wrong_sampling_option_in_training(place, capsys):
 @pytest.mark.parametrize("verb", ["sample", "evaluate"])
 def test_a_checkpoint_cut_short(place, refused, share, verb):
     """Wherever it was cut: in its length field, its header or its weights."""
-    file = (place / "run" / "checkpoints" / "best" / "model.safetensors").resolve()
+    file = checkpoint.resolve(place / "run")
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
     message = refused(verb, "checkpoint=run")
@@ -475,10 +475,10 @@ def test_a_checkpoint_cut_short(place, refused, share, verb):
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.5, 0.9999])
 @pytest.mark.parametrize("name", ["state.pt", "model.safetensors"])
 def test_resuming_from_a_checkpoint_cut_short(place, refused, name, share):
-    """The run is left as it is."""
-    file = (place / "run" / "checkpoints" / "last" / name).resolve()
-    content = file.read_bytes()
-    file.write_bytes(content[: int(len(content) * share)])
+    """Where no whole one is left, the run is left as it is."""
+    for folder in checkpoint.steps_saved(place / "run" / "checkpoints"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(len(content) * share)])
     message = refused("train", "text_smoke", "out=run", "resume=true", "trainer.steps=22")
     assert name in message
     assert "damaged" in message
@@ -487,7 +487,8 @@ def test_resuming_from_a_checkpoint_cut_short(place, refused, name, share):
 @pytest.mark.parametrize("content", [b"not a zip, not a pickle\n" * 9, b"\x80\x04K\x01."], ids=["words", "pickle"])
 def test_resuming_from_something_else(place, refused, content):
     """What is no checkpoint is not unpickled, and is refused."""
-    (place / "run" / "checkpoints" / "last" / "state.pt").write_bytes(content)
+    for folder in checkpoint.steps_saved(place / "run" / "checkpoints"):
+        (folder / "state.pt").write_bytes(content)
     assert "state.pt" in refused("train", "text_smoke", "out=run", "resume=true", "trainer.steps=22")
 
 
@@ -706,4 +707,4 @@ def test_resuming_reads_odd_values_as_training_does(say, tmp_path, text_file, ti
     odd = text_file.rename(tmp_path / "my text (1), new.txt")
     say("train", "text_smoke", f"data.path={odd}", *tiny, "out=run")
     say("train", "text_smoke", f"data.path={odd}", *tiny, "out=run", "resume=true", "trainer.steps=3")
-    assert (tmp_path / "run" / "checkpoints" / "last").resolve().name == "step_000003"
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last").step == 3

@@ -4,8 +4,11 @@ import copy
 import itertools
 import math
 import os
+import random
 import signal
+from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +18,7 @@ from genzoo.draws import torch_generator
 from genzoo.errors import UserError
 from genzoo.objectives import Native
 from genzoo.optimizers import lr_factor, make_optimizers, resolve_precision
+from genzoo.state import load_optimizer
 from genzoo.trainer import Hooks, Options, average, fit
 
 
@@ -191,6 +195,105 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing():
     assert saved == [3, 6]
 
 
+@pytest.mark.parametrize("step", [1000, 7])
+def test_the_random_state_of_the_caller_stays(step):
+    """Dropout is seeded in every step, and yet torch, NumPy and Python draw on as if there had been no training,
+    whether it ends well or not."""
+    data = Numbers()
+    plain = data.batch
+    data.batch = lambda at, size, split, rows=None: (
+        plain(at, size, split, rows) if at < step else Batch(torch.full((size, 8), math.nan))
+    )
+    model = new_model()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    with pytest.raises(UserError) if step < 12 else nullcontext():
+        fit(model, data, Native(), quick(val_every=4))
+    assert same((torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()), before)
+
+
+def spoiled(state, *, inside=("optimizers", "model", 0, "state", 0), **changes):
+    """A copy in which what lies at `inside` is changed; None takes a key away."""
+    state = copy.deepcopy(state)
+    node = state
+    for key in inside:
+        node = node[key]
+    node.update(changes)
+    for key in [key for key, value in changes.items() if value is None]:
+        del node[key]
+    return state
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda state: spoiled(state, inside=(), optimizers={}), "'model'"),
+        (lambda state: spoiled(state, inside=(), optimizers=None), "'optimizers'"),
+        (lambda state: spoiled(state, inside=(), step="last"), "'last'"),
+        (lambda state: spoiled(state, inside=(), model={"first.weight": torch.zeros(2, 2)}), "first.bias"),
+        (
+            lambda state: spoiled(state, inside=("model",), **{"last.bias": torch.zeros(9)}),
+            "size mismatch for last.bias",
+        ),
+        (lambda state: spoiled(state, exp_avg=torch.zeros(3)), "other shapes"),
+        (lambda state: spoiled(state, exp_avg=None), "another optimizer than AdamW"),
+        (lambda state: spoiled(state, exp_avg=1.0), "shape"),
+        (lambda state: spoiled(state, inside=("optimizers", "model", 0), param_groups=[]), "other parameters"),
+        (lambda state: [], "list"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_before_anything_is_written(change, why):
+    """One line, for whatever a file may hold; no hook was called."""
+    saved = fit(new_model(), Numbers(), Native(), quick(steps=2))
+    resume = (change(saved.state_dict()), saved.averaged.state_dict())
+    called = []
+    hooks = Hooks(ready=lambda: called.append("ready"), save=lambda *what: called.append("save"))
+    with pytest.raises(UserError, match=r"cannot go on .*trainer\.optimizer") as refused:
+        fit(new_model(), Numbers(), Native(), quick(), hooks=hooks, resume=resume)
+    assert why in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert called == []
+
+
+@pytest.mark.parametrize(("begun", "goes_on"), [("muon", "adamw"), ("adamw", "muon")])
+def test_a_run_cannot_go_on_with_another_optimizer(begun, goes_on):
+    """Nor can one that has as many."""
+    saved = fit(new_model(), Numbers(), Native(), quick(steps=2, optimizer=begun))
+    resume = (saved.state_dict(), saved.averaged.state_dict())
+    with pytest.raises(UserError, match=r"resume it with .*trainer\.optimizer"):
+        fit(new_model(), Numbers(), Native(), quick(optimizer=goes_on), resume=resume)
+    [_, muon] = make_optimizers(new_model(), kind="muon", lr=0.1, muon_lr=0.2, weight_decay=0.0)
+    state = fit(new_model(), Numbers(), Native(), quick(steps=2)).state_dict()["optimizers"]["model"]
+    state[0]["param_groups"] = muon.state_dict()["param_groups"]
+    with pytest.raises(ValueError, match="another optimizer than Muon"):
+        load_optimizer(muon, state[0])
+
+
+def test_rates_and_decay_of_a_run_that_goes_on_are_those_it_is_given():
+    """What was saved brings what the optimizers remember, no option."""
+    saved = fit(new_model(), Numbers(), Native(), quick(steps=2, weight_decay=0.1))
+    options = quick(steps=3, weight_decay=0.3, warmup=0, decay=0.0)
+    state = fit(new_model(), Numbers(), Native(), options, resume=(saved.state_dict(), saved.averaged.state_dict()))
+    adamw, muon = state.optimizers["model"]
+    assert adamw.param_groups[0]["weight_decay"] == muon.param_groups[0]["weight_decay"] == 0.3
+    assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (options.lr, options.muon_lr)
+
+
+def test_ready_comes_when_all_is_loaded_and_before_the_first_number():
+    """Also before the validation with which an objective that tunes begins."""
+    objective = Native()
+    objective.tunes = True
+    model, seen = new_model(), []
+    hooks = Hooks(ready=lambda: seen.append("ready"), log=lambda *row: seen.append(row[:2]))
+    fit(model, Numbers(), objective, quick(steps=1, val_every=1), hooks=hooks)
+    assert seen == ["ready", (0, "val"), (1, "train"), (1, "val")]
+    saved = fit(new_model(), Numbers(), Native(), quick(steps=2))
+    again = Regression()
+    hooks = Hooks(ready=lambda: seen.append(same(again.state_dict(), saved.model.state_dict())))
+    resume = (copy.deepcopy(saved.state_dict()), saved.averaged.state_dict())
+    fit(again, Numbers(), Native(), quick(), hooks=hooks, resume=resume)
+    assert seen[4:] == [True]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_finishes_the_step_and_saves(number):
     """Ctrl-C and SIGTERM lose nothing, and the old signal handlers come back."""
@@ -213,6 +316,46 @@ def test_a_request_to_stop_finishes_the_step_and_saves(number):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("where", ["ready", "log", "validated", "progress", "save"])
+def test_wherever_the_request_comes_the_step_that_is_named_was_saved(where):
+    """Before the first step, in a validation, while samples are drawn, in the middle of a save."""
+    saved, hooks = [], Hooks(save=lambda state, is_best: saved.append(state.step))
+    plain, asked = getattr(hooks, where), []
+
+    def ask(*what):
+        if not asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            asked.append(saved[-1:])
+        plain(*what)
+
+    setattr(hooks, where, ask)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(new_model(), Numbers(), Native(), quick(steps=1000, val_every=3, save_every=3, val_batches=1), hooks=hooks)
+    assert asked
+    assert stopped.value.args == (saved[-1],)
+    assert saved[-1] < 7
+
+
+@pytest.mark.parametrize("at", [10, 11])
+def test_a_request_in_the_last_steps_lets_the_run_end(at):
+    """In the last one, and in the last but one, which is then the one that is saved."""
+    model, saved = new_model(), []
+    plain = model.loss
+
+    def loss(batch, generator=None):
+        loss.calls += 1
+        if loss.calls == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(batch, generator)
+
+    loss.calls = 0
+    model.loss = loss
+    hooks = Hooks(save=lambda state, is_best: saved.append(state.step))
+    with pytest.raises(KeyboardInterrupt) if at < 11 else nullcontext():
+        fit(model, Numbers(), Native(), quick(ema=0.0), hooks=hooks)
+    assert saved == [at + 1]
+
+
 def test_validation_is_the_same_every_time_and_finds_the_best():
     """Same batches, same noise: a model that does not change has one validation loss."""
     values, best = [], []
@@ -220,7 +363,9 @@ def test_validation_is_the_same_every_time_and_finds_the_best():
         log=lambda step, split, numbers: values.append(numbers["loss"]) if split == "val" else None,
         save=lambda state, is_best: best.append((state.step, is_best)),
     )
-    fit(new_model(), Numbers(), Native(), quick(lr=0.0, muon_lr=0.0, val_every=4, val_batches=2), hooks=hooks)
+    options = quick(lr=0.0, muon_lr=0.0, val_every=4, val_batches=2)
+    state = fit(new_model(), Numbers(), Native(), options, hooks=hooks)
+    assert state.best == values[0]
     assert len(values) == 3
     assert len(set(values)) == 1
     assert best == [(4, True), (12, False)]

@@ -125,7 +125,7 @@ def fit_classifier(
     waves: Sequence[Wave], labels: np.ndarray, counts: tuple[int, ...], rate_hz: int, *, key: str, seed: int = 0
 ) -> AudioClassifier:
     """Trained on waves [T] with labels [N, F], or as it was kept in the cache folder for `key`, which stands for them:
-    the fingerprint of the training split. counts: classes of each of the F fields. A damaged file is made anew.
+    a hash of the training split. counts: classes of each of the F fields. A damaged file is made anew.
     UserError where there are no labels; ValueError where they do not fit."""
     if not counts or not len(waves):
         raise UserError("without labels there is no classifier: name the clips' labels, or leave its scores out")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from genzoo.contract import Spec
+from genzoo.contract import GenerativeModel, Spec
 from genzoo.errors import UserError
 from genzoo_audio.backend import load_torchaudio
 from genzoo_audio.codec import Codec
@@ -162,6 +162,6 @@ def load_coding(state: Mapping[str, Any]) -> MuLaw | CodecTokens:
 
     if state["kind"] == "mulaw":
         return MuLaw()
-    codec = build(state["config"], "codec", Spec(shape=(state["samples"],)))
+    codec = build(state["config"], GenerativeModel, "codec", Spec(shape=(state["samples"],)))
     codec.load_state_dict(state["weights"])
     return CodecTokens(codec, state["config"])

@@ -17,7 +17,7 @@ from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
-from genzoo_audio.files import read_audio, write_wav
+from genzoo_audio.files import HIGHEST_HZ, read_audio, write_wav
 
 if TYPE_CHECKING:
     from genzoo_audio.classifier import AudioClassifier
@@ -123,11 +123,17 @@ class AudioData(Data):
         return int(self.lengths(split).sum())
 
     def fingerprint(self, split: str) -> str:
+        digest = self._digest(split)  # other cuts of the same samples differ, and other numbers of the same labels
+        digest.update("\0".join([*self.classes, *map(str, self.lengths(split))]).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _digest(self, split: str) -> "hashlib._Hash":
+        """SHA-256 of the rate and of each clip's label and samples."""
         digest = hashlib.sha256(str(self.rate_hz).encode())
         for row in self._rows(split):
-            digest.update(f"\0{self.clips.labels[row]}\0".encode())
+            digest.update(f"\0{self.clips.labels[row]}\0".encode("utf-8", "surrogateescape"))
             digest.update(self.clips.samples[self.clips.starts[row] : self.clips.starts[row + 1]].tobytes())
-        return digest.hexdigest()
+        return digest
 
     def windows(self, split: str, lengths: np.ndarray, size: int) -> list[tuple[int, int]]:
         """Examples of an epoch, as (place in the split, number of the window): about as many as the clips have room
@@ -164,10 +170,7 @@ class AudioData(Data):
 
     def clip_from(self, key: str, file: str | None) -> np.ndarray:
         """The wave of a file that the user names, at the model's rate."""
-        try:
-            return read_audio(Path(file).expanduser(), self.rate_hz)[0]
-        except UserError as error:
-            raise UserError(f"{key}: {error}") from error
+        return read_audio(Path(file).expanduser(), self.rate_hz, key=key)[0]
 
     # ---- files
 
@@ -221,12 +224,14 @@ class AudioData(Data):
 
         waves, labels = self.real("train")
         parts, counts = self.parts_of(labels)
-        return fit_classifier(waves, parts, counts, self.rate_hz, key=self.fingerprint("train"), seed=seed)
+        return fit_classifier(waves, parts, counts, self.rate_hz, key=self._digest("train").hexdigest(), seed=seed)
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.fitted)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if type(state["rate_hz"]) is not int or not 1 <= state["rate_hz"] <= HIGHEST_HZ:
+            raise UserError(f"this checkpoint says {state['rate_hz']} samples a second, which no sound has")
         self.fitted = {key: state[key] for key in ("rate_hz", "classes", "fields")}
 
 

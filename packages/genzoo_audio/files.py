@@ -5,6 +5,8 @@ Legend: T samples. A sample lies in [-1, 1), 1 being full scale.
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genzoo.errors import UserError
+from genzoo.reading import Broken, reading
 
 if TYPE_CHECKING:
     import soundfile
@@ -20,6 +23,12 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 MAX_S = 600.0
 """Longer files, in seconds, are refused where nothing else is asked for."""
+
+HIGHEST_HZ = 1_000_000
+"""More samples a second are of no sound."""
+
+BLOCK = 1 << 14
+"""Samples of each channel that are read at once: what a header claims is not believed."""
 
 LONGEST_TERM = 1000
 """Of the ratio of two rates, as a fraction. The filters of a resampler grow with its square: from 16,001 to 8,000 Hz a
@@ -34,31 +43,24 @@ FULL_SCALE = 32768
 """Steps of a 16-bit file from 0 to 1."""
 
 
-class Broken(Exception):
-    """Why a file is of no use; whoever knows its name tells the user."""
-
-
-def read_audio(path: str | Path, rate_hz: int | None = None, *, max_s: float = MAX_S) -> tuple[np.ndarray, int]:
+def read_audio(
+    path: str | Path, rate_hz: int | None = None, *, max_s: float = MAX_S, key: str = "data.path"
+) -> tuple[np.ndarray, int]:
     """The samples, float32 [T], and their rate. Several channels are mixed to their mean.
 
-    rate_hz: what the file is resampled to; None: its own rate. UserError, with the file's name, where it is missing,
-    empty, no audio, shorter than two samples, longer than max_s seconds, all silence, or has samples that are NaN or
-    infinite.
+    rate_hz: what the file is resampled to; None: its own rate. key: that names the file. UserError, with the file's
+    name, where it is missing, empty, no audio, shorter than two samples, longer than max_s seconds, all silence, or has
+    samples that are NaN or infinite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
-    try:
-        return read(path, rate_hz, max_s)
-    except Broken as reason:
-        raise UserError(f"{path} {reason}") from reason
+    with reading(path, key) as file:
+        return read(file, rate_hz, max_s)
 
 
 def read(path: Path, rate_hz: int | None, max_s: float) -> tuple[np.ndarray, int]:
-    """As `read_audio`, of a file that is there; what is wrong with it is a `Broken` without its name."""
+    """As `read_audio`, inside of a boundary."""
     with opened(path) as file:
         check_duration(file.frames, file.samplerate, max_s)
-        x, own_hz = whole(file).mean(axis=1), file.samplerate
+        x, own_hz = mono(file), file.samplerate
     if len(x) < 2:
         raise Broken("has no sound: one sample" if len(x) else "has no sound: no sample")
     check_duration(len(x), own_hz, max_s)
@@ -70,37 +72,35 @@ def read(path: Path, rate_hz: int | None, max_s: float) -> tuple[np.ndarray, int
 
 
 def rate_of(path: Path) -> int:
-    """The rate in Hz that a file says it has; Broken where it is no audio."""
+    """The rate in Hz that a file says it has."""
     with opened(path) as file:
         return file.samplerate
 
 
-def opened(path: Path) -> "soundfile.SoundFile":
-    """A file to read; Broken where it is none of ours."""
+@contextmanager
+def opened(path: Path) -> "Iterator[soundfile.SoundFile]":
+    """A file to read; what libsndfile says of it goes without its path."""
     try:
         import soundfile
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'genzoo[audio]'") from error
+    if not path.stat().st_size:
+        raise Broken("is empty")
     try:
-        if not path.stat().st_size:
-            raise Broken("is empty")
-        return soundfile.SoundFile(path)
-    except (OSError, RuntimeError, TypeError) as error:  # TypeError: a raw file, which has no header
-        raise Broken(f"is not audio, or is damaged ({because(error)})") from error
+        with soundfile.SoundFile(path) as file:
+            if file.samplerate > HIGHEST_HZ:
+                raise Broken(f"claims {file.samplerate} samples a second, and at most {HIGHEST_HZ} are read")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise Broken(f"is not audio, or is damaged ({error.error_string.rstrip('.')})") from error
 
 
-def whole(file: "soundfile.SoundFile") -> np.ndarray:
-    """float32 [T, channels]."""
-    try:
-        return file.read(dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise Broken(f"is damaged ({because(error)})") from error
-
-
-def because(error: Exception) -> str:
-    """What the library says, without the path, in one line."""
-    words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return " ".join(str(words).split()).rstrip(".")
+def mono(file: "soundfile.SoundFile") -> np.ndarray:
+    """The mean of the channels, float32 [T], of what the file holds."""
+    parts = [np.zeros(0, np.float32)]
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        parts.append(block.mean(axis=1))
+    return np.concatenate(parts)
 
 
 def check_duration(samples: int, rate_hz: int, max_s: float) -> None:

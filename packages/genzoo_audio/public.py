@@ -4,12 +4,12 @@ import os
 import sys
 import tarfile
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from genzoo.download import cache_folder, download
 from genzoo.errors import UserError
+from genzoo.reading import judge, reason
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,39 @@ PUBLIC = {
 Speech Commands 0.02 (the hash as torchaudio publishes it)."""
 
 
+PACKED = 10
+"""Times that an archive may grow when it is unpacked; recordings hardly do."""
+
+
 def place_of(name: str) -> Path:
     """The folder of a public set; downloaded and unpacked the first time."""
     public = PUBLIC[name]
     place = cache_folder() / name
     if not place.is_dir():
         print(f"{name}: {public.megabytes} MB from {public.url}, {public.licence}", file=sys.stderr)
-        unpack(download(public.url, public.sha256, name=f"{name}.tar.gz"), public.inside, to=place)
+        archive = download(public.url, public.sha256, name=f"{name}.tar.gz")
+        unpack(archive, public.inside, to=place, max_mb=PACKED * public.megabytes)
     return place
 
 
-def unpack(archive: Path, inside: str, *, to: Path) -> None:
-    """One folder of a .tar.gz file, whole or not at all; UserError where the archive reaches outside of it."""
+def unpack(archive: Path, inside: str, *, to: Path, max_mb: float) -> None:
+    """One folder of a .tar.gz file, whole or not at all; UserError where the archive reaches outside of it, or claims
+    to hold more."""
+    claimed = 0
+
+    def judged(part: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        nonlocal claimed
+        claimed += part.size + tarfile.BLOCKSIZE
+        judge(claimed, max_mb, "the most")
+        return tarfile.data_filter(part, folder)
+
     with tempfile.TemporaryDirectory(dir=to.parent) as kept:
         try:
             with tarfile.open(archive, "r:gz") as opened:
-                opened.extractall(Path(kept) / "all", filter="data")
+                opened.extractall(Path(kept) / "all", filter=judged)
             os.replace(Path(kept) / "all" / inside if inside != "." else Path(kept) / "all", to)
         except tarfile.FilterError as error:
             raise UserError(f"{archive} holds {error.tarinfo.name!r}, which lies outside of it: delete it") from error
-        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-            raise UserError(f"{archive} cannot be unpacked ({error}): delete it, and it is fetched again") from error
+        except Exception as error:
+            mend = "delete it, and it is fetched again"
+            raise UserError(f"{archive} cannot be unpacked ({reason(error)}): {mend}") from error

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo.errors import UserError
 from genzoo_audio.classifier import AudioClassifier
 from genzoo_audio.tokens import TokenData
@@ -29,6 +30,7 @@ def reader(data: TokenData, seed: int) -> AudioClassifier:
     return data.classifier(seed=seed)
 
 
+@part
 def says_its_label(x: Tensor, data: TokenData, cond: Mapping[str, Tensor], *, seed: int = 0) -> list[float]:
     """The probability of the label that was asked for, by a classifier that is trained on the real clips; 0 of nothing.
     Of another seed it is another classifier."""
@@ -52,6 +54,7 @@ def spectrum(wave: np.ndarray) -> np.ndarray | None:
     return np.square(np.abs(np.fft.rfft(wave * np.hanning(len(wave)))))
 
 
+@part
 def bright(x: Tensor, data: TokenData, cond: Mapping[str, Tensor]) -> list[float]:
     """The middle of the spectrum, weighed by its magnitude, in kHz; 0 of silence."""
     found = []
@@ -65,6 +68,7 @@ def bright(x: Tensor, data: TokenData, cond: Mapping[str, Tensor]) -> list[float
     return found
 
 
+@part
 def tonal(x: Tensor, data: TokenData, cond: Mapping[str, Tensor]) -> list[float]:
     """Minus the flatness of the spectrum, its geometric over its arithmetic mean (Gray & Markel 1974): near 0 of tones,
     -0.56 of white noise, -1 of a click, and of silence."""

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from genzoo.download import cache_folder
 from genzoo.errors import UserError
 from genzoo.keeping import folder_beside, keep
 from genzoo.progress import shown
-from genzoo_audio.files import Broken, rate_of, read, to_int16, trim_silence
+from genzoo.reading import Broken, breaking
+from genzoo_audio.files import rate_of, read, to_int16, trim_silence
 
 VERSION = 1
 """Of what is kept of files: raise it where the same files would give other samples."""
@@ -68,10 +70,11 @@ def read_all(
         with open(unfinished / SAMPLES, "wb") if unfinished else io.BytesIO() as out:
             for name, file in shown(files, "reading"):
                 try:
-                    x, _ = read(file, rate_hz, max_s)
-                    x = to_int16(x if trim_db is None else trim_silence(x, rate_hz, trim_db))
-                    if not x.any():
-                        raise Broken("is silent in 16 bits")
+                    with breaking():
+                        x, _ = read(file, rate_hz, max_s)
+                        x = to_int16(x if trim_db is None else trim_silence(x, rate_hz, trim_db))
+                        if not x.any():
+                            raise Broken("is silent in 16 bits")
                 except Broken as reason:
                     broken[name] = str(reason)
                     x = np.empty(0, np.int16)
@@ -102,7 +105,7 @@ def read_kept(place: Path) -> Scan | None:
             return None
         samples = np.memmap(place / SAMPLES, "<i2", "r", shape=(count,)) if count else np.empty(0, np.int16)
         return Scan(samples=samples, **about)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever is raised for a damaged one
         return None
 
 
@@ -110,8 +113,6 @@ def most_common_rate(files: Sequence[tuple[str, Path]]) -> int:
     """In Hz; of several the highest. 1 where all files are broken."""
     rates: Counter[int] = Counter()
     for _, file in shown(files, "looking"):
-        try:
+        with suppress(Broken), breaking():
             rates[rate_of(file)] += 1
-        except Broken:
-            continue
     return max(rates, key=lambda rate_hz: (rates[rate_hz], rate_hz), default=1)

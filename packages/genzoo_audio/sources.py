@@ -17,12 +17,16 @@ import numpy as np
 
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, validating
-from genzoo_audio.files import SUFFIXES, from_int16, to_int16
+from genzoo.reading import judge, reading
+from genzoo_audio.files import HIGHEST_HZ, SUFFIXES, from_int16, to_int16
 from genzoo_audio.public import PUBLIC, place_of
 from genzoo_audio.scan import scan
 
 LISTS = {"validation_list.txt": "val", "testing_list.txt": "test"}
 """Lists of names that are splits, as in Speech Commands; what is in none of them trains."""
+
+LIST_MB = 50
+"""Of a list of names, or of labels, at most."""
 
 NOISE = "_background_noise_"
 """Speech Commands' folder of long noises, which are no clips."""
@@ -102,8 +106,8 @@ def find_clips(
         raise UserError(f"data.on_error is stop or skip, not {on_error!r}")
     if not 0 < val_fraction <= 1:
         raise UserError(f"data.val_fraction lies above 0, up to 1, not {val_fraction}")
-    if rate_hz is not None and rate_hz < 1:
-        raise UserError(f"data.rate_hz is at least 1, not {rate_hz}")
+    if rate_hz is not None and not 1 <= rate_hz <= HIGHEST_HZ:
+        raise UserError(f"data.rate_hz is at least 1 and at most {HIGHEST_HZ}, not {rate_hz}")
     if path.lower() == "melodies":
         return tunes(embedded, rate_hz or MELODIES_RATE_HZ, val_match, val_fraction, seed)
     public = PUBLIC.get(path.lower())
@@ -160,14 +164,15 @@ def find(path: str) -> tuple[Path, list[Found]]:
         raise UserError(f"data.path is empty: give a file, a folder, melodies, {', '.join(PUBLIC)}")
     else:
         place = Path(path).expanduser()
-    if place.is_file():
-        if place.suffix.lower() not in SUFFIXES:
-            raise UserError(f"data.path={path}: known endings are {', '.join(SUFFIXES)}")
-        return place.parent, [Found(place, place.name)]
-    if not place.is_dir():
+    if not place.exists():
         raise UserError(
             f"data.path={path}: there is no such file or folder (known sets: melodies, {', '.join(PUBLIC)})"
         )
+    with reading(place):
+        if not place.is_dir():
+            if place.suffix.lower() not in SUFFIXES:
+                raise UserError(f"data.path={path}: known endings are {', '.join(SUFFIXES)}")
+            return place.parent, [Found(place, place.name)]
     parts = files_below(place, SUFFIXES)
     lists = listed(place)
     if lists:
@@ -190,7 +195,9 @@ def listed(place: Path) -> dict[str, str]:
     splits = {}
     for file, kind in LISTS.items():
         if (place / file).is_file():
-            splits |= dict.fromkeys((place / file).read_text(encoding="utf-8", errors="replace").split(), kind)
+            with reading(place / file) as opened:
+                judge(opened.stat().st_size, LIST_MB, "the most")
+                splits |= dict.fromkeys(opened.read_text(encoding="utf-8", errors="replace").split(), kind)
     return splits
 
 
@@ -242,13 +249,12 @@ def table(labels: str, folder: Path) -> tuple[dict[str, tuple[str, ...]], tuple[
     places = [place for place in (Path(labels).expanduser(), folder / labels) if place.is_file()]
     if not places:
         raise UserError(f"data.labels={labels}: there is no such CSV file; a template has fields in braces")
-    try:
-        with open(places[0], newline="", encoding="utf-8-sig") as file:
+    with reading(places[0], "data.labels") as place:
+        judge(place.stat().st_size, LIST_MB, "the most")
+        with open(place, newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, restval="")
             fields = tuple(name for name in rows.fieldnames or () if name != "file")
             if not fields or "file" not in rows.fieldnames:
                 raise UserError(f"data.labels={labels}: the first line names the columns: file, and one or more labels")
             told = {row["file"].strip().replace("\\", "/"): tuple(row[f].strip() for f in fields) for row in rows}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"data.labels={labels} is no CSV file in UTF-8 ({error})") from error
     return told, fields

@@ -2,14 +2,21 @@
 
 import re
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Literal
 
+from genzoo.contract import part
 from genzoo_born.circuit import ANGLED, Circuit, Gate
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 FORM = re.compile(rf"([a-z]+)\s*(?:\(\s*({NUMBER})\s*\)|\[(\d+)\])?\s+(\d+(?:[\s,]+\d+)*)")
 """Name, fixed angle, number of a shared angle, wires."""
+
+DEEPEST = 10_000
+"""Layers."""
+
+MOST_GATES = 300_000
+"""Of a circuit, and of the generators of one."""
 
 Entangler = Literal["ring", "line", "brick", "all"]
 
@@ -36,7 +43,9 @@ class Builder:
         self.wires, self.gates, self.used = wires, [], 0
 
     def add(self, name: str, *wires: int) -> None:
-        """A gate; where it has an angle, that is a new parameter."""
+        """A gate; where it has an angle, that is a new parameter. ValueError where they are too many."""
+        if len(self.gates) >= MOST_GATES:
+            raise ValueError(f"a circuit of more than {MOST_GATES} gates: give less depth, or fewer wires")
         if name in ANGLED:
             self.gates.append(Gate(name, wires, parameter=self.used))
             self.used += 1
@@ -49,12 +58,15 @@ class Builder:
 
 
 def layers(depth: int) -> range:
-    """0 to depth - 1; ValueError for a negative depth."""
+    """0 to depth - 1; ValueError for a negative depth, or one too large."""
     if depth < 0:
         raise ValueError(f"depth must not be negative, but is {depth}")
+    if depth > DEEPEST:
+        raise ValueError(f"depth is at most {DEEPEST}, not {depth}")
     return range(depth)
 
 
+@part
 def hardware_efficient(
     wires: int,
     *,
@@ -77,6 +89,7 @@ def hardware_efficient(
     return made.circuit
 
 
+@part
 def iqp(wires: int, *, order: int = 2, reach: int | None = None) -> Circuit:
     """H on all wires, a Z rotation for each set of at most `order` wires, H on all wires (Shepherd & Bremner 2009).
 
@@ -96,10 +109,20 @@ def generators(wires: int, order: int, reach: int | None = None) -> list[tuple[i
     """The sets of wires of an IQP circuit."""
     if not 1 <= order <= wires:
         raise ValueError(f"order must lie between 1 and the number of wires {wires}, not {order}")
-    sets = (c for k in range(1, order + 1) for c in combinations(range(wires), k))
-    return [c for c in sets if reach is None or c[-1] - c[0] <= reach]
+    reach = wires if reach is None else max(0, reach)
+    sets = (
+        (first, *others)
+        for k in range(min(order, reach + 1))
+        for first in range(wires)
+        for others in combinations(range(first + 1, min(wires, first + reach + 1) if k else 0), k)
+    )
+    found = list(islice(sets, MOST_GATES + 1))
+    if len(found) > MOST_GATES:
+        raise ValueError(f"more than {MOST_GATES} sets of up to {order} of {wires} wires: lower order, or set reach")
+    return found
 
 
+@part
 def qaoa(wires: int, *, depth: int = 4, entangler: Entangler = "all") -> Circuit:
     """H on all wires, then layers of a cost of Z and ZZ terms and an X mixer, as in Farhi et al. 2014, but with an
     angle for each term, since here the cost is what is learned."""
@@ -116,6 +139,7 @@ def qaoa(wires: int, *, depth: int = 4, entangler: Entangler = "all") -> Circuit
     return made.circuit
 
 
+@part
 def matrix_product(wires: int, *, depth: int = 1) -> Circuit:
     """Staircases of general two-qubit gates on neighbouring wires. One staircase prepares any matrix-product state of
     bond dimension 2 (Ran 2020), and its angles are started from one that was fitted to the data: see `genzoo_born.mps`.
@@ -142,6 +166,7 @@ def two_qubit(made: Builder, a: int, b: int) -> None:
             made.add(name, wire)
 
 
+@part
 def listed(wires: int, *, gates: Sequence[str]) -> Circuit:
     """A circuit of your own, gate by gate: "h 0", "ry 1" (a learned angle), "cx 0 1", "rz(0.5) 2" (a fixed one, in
     radians), "rzz[3] 0 1" (the learned angle of number 3, which other gates may share)."""

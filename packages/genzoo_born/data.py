@@ -4,10 +4,13 @@ Legend: B batch, n samples.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,8 +18,14 @@ from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, torch_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, still
+from genzoo.reading import Broken, judge, reading
 from genzoo_born import laws, metrics
-from genzoo_born.hypercube import digits, mmd2, mmd2_to_law, numbers
+from genzoo_born.hypercube import MOST_BITS, digits, mmd2, mmd2_to_law, numbers
+
+MAX_MB = 100.0
+"""Of a file, and of the strings drawn, where nothing else is asked for."""
+
+LONGEST_LINE = 4 * MOST_BITS
 
 PICTURED = 64
 """Samples in a preview."""
@@ -37,6 +46,7 @@ class BornData(Data):
     against.
     flip: probability that a bit differs from its peak's. temperature: of ising. ones: of cardinality, default half.
     val_path: CSV of the strings to validate on; default: the last `val_fraction` of the file.
+    max_mb: larger files, and more strings from a law, are refused, in megabytes (of 8 bytes a bit).
     seed: of the law's own constants, of the strings drawn and of their order.
     """
 
@@ -55,17 +65,20 @@ class BornData(Data):
         ones: int | None = None,
         val_path: str | None = None,
         val_fraction: float = 0.1,
+        max_mb: float = MAX_MB,
         seed: int = 0,
     ) -> None:
         if rows < 1 or columns < 1:
             raise UserError(f"data.rows and data.columns must be at least 1, not {rows} and {columns}")
+        if rows * columns > MOST_BITS:
+            raise UserError(f"data.rows * data.columns must be at most {MOST_BITS} bits, not {rows * columns}")
         if strings is not None and strings < 2:
             raise UserError(f"data.strings must be at least 2, not {strings}")
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
         self.path, self.rows, self.columns, self.count, self.seed = path, rows, columns, strings, seed
         self.peaks, self.flip, self.temperature, self.ones = peaks, flip, temperature, ones
-        self.val_path, self.val_fraction = val_path, val_fraction
+        self.val_path, self.val_fraction, self.max_mb = val_path, val_fraction, max_mb
         self.bits, self.trained = rows * columns, None
         self.x: dict[str, Tensor] = {}
         self.law: laws.Law | None = None
@@ -81,11 +94,14 @@ class BornData(Data):
                 )
             for split in ("train", "val"):
                 generator = torch_generator("strings", self.seed, split)
+                if every is None and 8e-6 * self.count * self.bits > self.max_mb:
+                    claimed = f"data.strings={self.count} of {self.bits} bits"
+                    raise UserError(f"{claimed} are more than data.max_mb={self.max_mb:g}: give fewer")
                 self.x[split] = self.law.draw(self.count, generator) if every is None else every
         else:
-            x = read_bits(self.path)
+            x = self._read("path", self.path)
             if self.val_path:
-                self.x = {"train": x, "val": read_bits(self.val_path)}
+                self.x = {"train": x, "val": self._read("val_path", self.val_path)}
             else:
                 cut = int(len(x) * (1 - self.val_fraction))
                 self.x = {"train": x[:cut], "val": x[cut:]}
@@ -96,12 +112,15 @@ class BornData(Data):
                 raise UserError(f"data.val_path={self.val_path}: strings not as long as those of {self.path}")
             self.bits = widths.pop()
             if isinstance(self.peaks, str):
-                self.law = laws.Blobs(read_bits(self.peaks), self.flip)
+                self.law = laws.Blobs(self._read("peaks", self.peaks), self.flip)
                 if self.law.bits != self.bits:
                     raise UserError(f"data.peaks={self.peaks} has {self.law.bits} bits, and data.path {self.bits}")
 
         if self.trained not in (None, self.bits):
             raise UserError(f"the data has strings of {self.bits} bits, and the checkpoint of {self.trained}")
+
+    def _read(self, key: str, file: str) -> Tensor:
+        return read_bits(file, key=f"data.{key}", max_mb=self.max_mb)
 
     def _named_law(self) -> laws.Law:
         if self.path == "bas":
@@ -111,10 +130,12 @@ class BornData(Data):
         if self.path == "ising":
             return laws.Ising(self.rows, self.columns, temperature=self.temperature, seed=self.seed)
         if isinstance(self.peaks, str):
-            peaks = read_bits(self.peaks)
+            peaks = self._read("peaks", self.peaks)
             self.bits = peaks.shape[1]
         elif self.peaks < 1:
             raise UserError(f"data.peaks must be at least 1, not {self.peaks}")
+        elif self.peaks * max(self.bits, self.peaks) > laws.MOST_PEAKS:
+            raise UserError(f"data.peaks={self.peaks} are too many of {self.bits} bits to be far apart: give fewer")
         else:
             peaks = laws.spread_peaks(self.peaks, self.bits, self.seed)
         return laws.Blobs(peaks, self.flip)
@@ -209,7 +230,10 @@ class BornData(Data):
         }
 
     def fingerprint(self, split: str) -> str:
-        return hashlib.sha256(self._split(split).to(torch.uint8).numpy().tobytes()).hexdigest()
+        x = self._split(split)
+        digest = hashlib.sha256(f"{len(x)} {self.bits}\0".encode())  # other cuts of the same bits differ
+        digest.update(x.to(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
         return {"bits": self.bits}
@@ -217,7 +241,9 @@ class BornData(Data):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if "bits" not in state:
             raise UserError("this checkpoint is not one of bit strings")
-        self.bits = self.trained = int(state["bits"])
+        if type(state["bits"]) is not int or not 1 <= state["bits"] <= MOST_BITS:
+            raise UserError(f"this checkpoint says strings of {state['bits']} bits: at most {MOST_BITS} are read")
+        self.bits = self.trained = state["bits"]
 
     def _split(self, split: str) -> Tensor:
         if split not in self.x:
@@ -225,27 +251,45 @@ class BornData(Data):
         return self.x[split]
 
 
-def read_bits(path: str) -> Tensor:
+def read_bits(path: str, *, key: str = "data.path", max_mb: float = MAX_MB) -> Tensor:
     """Strings [B, bits] of a CSV file, a string a line: 0 and 1, separated by commas, blanks or nothing; or spins, -1
-    and 1."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no CSV file of bits that can be read, nor one of {', '.join(NAMED)}") from error
-    rows: list[list[int]] = []
-    spins = any(word in ("-1", "+1") for line in lines for word in line.replace(",", " ").split())
-    known = {"-1": 0, "1": 1, "+1": 1} if spins else {"0": 0, "1": 1}
+    and 1. key: that names the file. UserError where it is none, or larger than max_mb megabytes."""
+    if not path or not Path(path).exists():
+        raise UserError(f"{key}={path}: there is no such CSV file of bits, nor is it one of {', '.join(NAMED)}")
+    with reading(path, key) as file:
+        judge(file.stat().st_size, max_mb)
+        spins = any("-1" in line or "+1" in line for line in lines_of(file))
+        return bits_of(lines_of(file), {"-1": 0, "1": 1, "+1": 1} if spins else {"0": 0, "1": 1})
+
+
+def lines_of(file: Path) -> Iterator[str]:
+    """Lines of a text; Broken at one that is longer than any string."""
+    with open(file, encoding="utf-8-sig") as opened:
+        for number in count(1):
+            line = opened.readline(LONGEST_LINE + 1)
+            if len(line) > LONGEST_LINE:
+                raise Broken(f"line {number}: more than {MOST_BITS} bits")
+            if not line:
+                return
+            yield line
+
+
+def bits_of(lines: Iterable[str], known: Mapping[str, int]) -> Tensor:
+    """Strings [B, bits] of such lines. known: what stands for a bit."""
+    bits, width = array("b"), 0
     for number, line in enumerate(lines, 1):
-        words = line.replace(",", " ").split()
+        words: Sequence[str] = line.replace(",", " ").split()
         if len(words) == 1 and set(words[0]) <= {"0", "1"}:
-            words = list(words[0])
-        wrong = [word for word in words if word not in known]
+            words = words[0]
+        wrong = next((word for word in words if word not in known), None)
         if wrong:
-            raise UserError(f"{path}, line {number}: {wrong[0]!r} is not {'-1 or 1' if spins else '0 or 1'}")
-        if rows and words and len(words) != len(rows[0]):
-            raise UserError(f"{path}, line {number}: {len(words)} bits, and {len(rows[0])} in the first line")
-        if words:
-            rows.append([known[word] for word in words])
-    if not rows:
-        raise UserError(f"{path} holds no strings")
-    return torch.tensor(rows)
+            raise Broken(f"line {number}: {wrong[:20]!r} is not {' or '.join(list(known)[:2])}")
+        width = width or len(words)
+        if words and len(words) != width:
+            raise Broken(f"line {number}: {len(words)} bits, and {width} in the first line")
+        if width > MOST_BITS:
+            raise Broken(f"line {number}: {width} bits, and at most {MOST_BITS} are read")
+        bits.extend(known[word] for word in words)
+    if not bits:
+        raise Broken("holds no strings")
+    return torch.tensor(np.frombuffer(bits, np.int8).reshape(-1, width), dtype=torch.long)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+MOST_BITS = 1 << 16
+"""Of a string."""
 COUNTED = 20
 """Up to so many bits, sets of strings are compared by how often each string occurs."""
 

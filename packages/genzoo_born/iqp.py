@@ -16,7 +16,7 @@ from genzoo.contract import Batch, Data, Loss, Spec
 from genzoo_born.ansatz import iqp
 from genzoo_born.hypercube import flip_rate
 from genzoo_born.model import Measured
-from genzoo_born.simulator import Simulator
+from genzoo_born.simulator import Simulator, check_memory
 
 SIMULATED = 24
 """Most wires that are simulated for samples and likelihoods."""
@@ -58,6 +58,7 @@ class IQPMachine(Measured):
         self.rates = [flip_rate(b) for b in bandwidths]
         self.operators, self.strings = operators, strings
         self.sets = [gate.wires for gate in self.circuit.gates if gate.parameter is not None]
+        check_memory(4 * len(self.sets) * self.wires, self.wires, torch.device("cpu"))
         member = torch.zeros(len(self.sets), self.wires)
         for row, wires in enumerate(self.sets):
             member[row, list(wires)] = 1

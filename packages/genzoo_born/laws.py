@@ -14,6 +14,9 @@ from genzoo.draws import torch_generator
 from genzoo.errors import UserError
 from genzoo_born.hypercube import digits, draw, numbers, strings
 
+MOST_PEAKS = 10_000_000
+"""Peaks times peaks, or times bits, that are drawn to be far apart."""
+
 ENUMERATED = 24
 """Most bits whose strings are all listed."""
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo_born.hypercube import digits, draw, flip_rate, kernel, smooth
 
 TINY = 1e-12
 """Added to probabilities before the logarithm: a string that cannot come out costs 28 nats and no infinity."""
 
 
+@part
 class Likelihood:
     """-log p(x), nats a string: its mean over the data is the Kullback-Leibler divergence up to their entropy."""
 
@@ -21,6 +23,7 @@ class Likelihood:
         return -(probabilities[batch] + TINY).log()
 
 
+@part
 class MaximumMeanDiscrepancy:
     """Squared MMD to the batch, whose mean over the batch is unbiased.
 

@@ -16,7 +16,7 @@ from genzoo_born import mps, noise
 from genzoo_born.circuit import Circuit
 from genzoo_born.hypercube import digits, draw, numbers
 from genzoo_born.losses import TINY, Likelihood
-from genzoo_born.simulator import Simulator
+from genzoo_born.simulator import Simulator, check_wires
 
 Start = Literal["marginals", "identity", "random", "staircase"]
 FIRST_LOOK = 4096
@@ -121,6 +121,7 @@ class BornMachine(Measured):
         super().__init__()
         if spec.vocab != 2 or len(spec.shape) != 1:
             raise ValueError("a Born machine makes strings of bits, and this data is something else")
+        check_wires(spec.shape[0])
         self.spec, self.circuit = spec, circuit(spec.shape[0])
         self.criterion = loss or Likelihood()
         self.start, self.spread = start, spread

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from genzoo.errors import UserError
+from genzoo.reading import judge, printable, reading
 from genzoo_born.circuit import ANGLED, Circuit, Gate
-from genzoo_born.qasm_reader import DEFINITIONS, from_qasm
+from genzoo_born.qasm_reader import DEFINITIONS, MAX_MB, from_qasm
 
 __all__ = ["from_qasm", "to_pennylane", "to_qasm", "to_yaml"]
 
@@ -82,7 +83,7 @@ def to_pennylane(circuit: Circuit, theta: Sequence[float]) -> None:
 
 def to_yaml(circuit: Circuit, name: str) -> str:
     """A configuration of `configs/model/` for this circuit. name: of the file that it came from."""
-    lines = []
+    lines, name = [], name.encode("unicode_escape", "surrogatepass").decode()  # no line break can end the comment
     for gate in circuit.gates:
         if gate.parameter is not None and (gate.angle or gate.scale != 1):
             raise ValueError(
@@ -102,10 +103,12 @@ def main(words: Sequence[str]) -> int:
     try:
         if len(words) != 1:
             raise ValueError("name one file: python -m genzoo_born.qasm FILE.qasm")
-        file = Path(words[0])
-        print(to_yaml(from_qasm(file.read_text(encoding="utf-8-sig"))[0], file.name), end="")
-    except (OSError, ValueError) as error:
-        print(f"genzoo_born.qasm: {error}", file=sys.stderr)
+        with reading(words[0], "file") as file:
+            judge(file.stat().st_size, MAX_MB, "the most")
+            text = file.read_text(encoding="utf-8-sig")
+        print(to_yaml(from_qasm(text)[0], Path(words[0]).name), end="")
+    except ValueError as error:
+        print(printable(f"genzoo_born.qasm: {error}"), file=sys.stderr)
         return 2
     return 0
 

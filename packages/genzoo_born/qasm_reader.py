@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from genzoo.reading import printable, reason
 from genzoo_born.circuit import ANGLED, PAIRS, SINGLE, Circuit, Gate
 
 DEFINITIONS = {
@@ -22,6 +23,19 @@ DEFINITIONS = {
 ALIASES = {"CX": "cx", "phase": "p", "u1": "p", "cphase": "cp", "cu1": "cp"}
 GATES = frozenset({*SINGLE, *PAIRS, *ALIASES, "u", "u2", "u3", "U"})
 """Gates that can be read without a definition."""
+
+MOST_QUBITS = 1 << 12
+MOST_STEPS = 50_000
+"""Statements and gates, those of definitions counted each time that they are applied."""
+LONGEST = 5000
+"""Characters of a statement, without the body of a definition."""
+LONGEST_ANGLES = 1000
+"""Characters of the angles of a gate."""
+MOST_DEFINITIONS = 1000
+MAX_MB = 2.0
+"""Of a text."""
+NORMALISED = 18
+"""Characters that one beyond ASCII can become where names are normalised."""
 
 NAME, SIZE = r"([^\W\d]\w*)", r"\[\s*(\d+)\s*\]"
 VERSION = re.compile(r"OPENQASM\s+(\d+)(?:\.\d+)?")
@@ -42,12 +56,16 @@ def from_qasm(text: str) -> tuple[Circuit, list[float]]:
     measurements at the end; barriers, and which bit takes which result, are not. An `input float` is a learned angle;
     the angle of a gate may be a number or a + b * input. Raises ValueError with the line of anything else.
     """
+    size = len(text) + (NORMALISED - 1) * (len(text.encode()) - len(text))
+    if size > 1e6 * MAX_MB:
+        raise ValueError(f"the text has up to {size:,} characters, and at most {1e6 * MAX_MB:,.0f} are read")
     reader = Reader()
     for line, statement in statements(text):
         try:
             reader.read(line, statement)
-        except ValueError as error:
-            raise ValueError(f"line {line}: {error}") from error
+        except Exception as error:
+            said = error if isinstance(error, ValueError) else reason(error)
+            raise ValueError(f"line {line}: {said}") from error
     if not reader.wires:
         raise ValueError("the text declares no qubits: it needs a line such as qubit[4] q;")
     circuit = Circuit(reader.wires, tuple(reader.gates))
@@ -87,16 +105,26 @@ class Reader:
         self.scope = Scope({}, {}, {})
         self.measured: set[int] = set()
         self.gates: list[Gate] = []
+        self.steps = 0
+
+    def step(self, count: int = 1) -> None:
+        """Counts what is done: a few lines of definitions can stand for billions of gates."""
+        self.steps += count
+        if self.steps > MOST_STEPS:
+            raise ValueError(f"more than {MOST_STEPS:,} statements and gates, those of definitions counted each time")
 
     def read(self, line: int, statement: str) -> None:
         """One statement, which begins on this line."""
         qubits, inputs, definitions = self.scope
+        self.step()
+        if len(statement.partition("{")[0]) > LONGEST:
+            raise ValueError(f"a statement of more than {LONGEST:,} characters: {shortened(statement[:100])}")
         if found := VERSION.fullmatch(statement):
             if found[1] not in ("2", "3"):
                 raise ValueError(f"OpenQASM {found[1]} is not supported: write it in version 3 or 2")
         elif found := INCLUDE.fullmatch(statement):
             if found[1] not in ("stdgates.inc", "qelib1.inc"):
-                raise ValueError(f'include "{found[1]}" is not supported: put its lines in its place')
+                raise ValueError(f'include "{printable(found[1][:60])}" is not supported: put its lines in its place')
         elif found := REGISTER.fullmatch(statement):
             self.declare(found)
         elif found := INPUT.fullmatch(statement):
@@ -106,6 +134,8 @@ class Reader:
             if " ".join(statement.split()) != DEFINITIONS.get(found[1]):
                 body = list(statements(found[4], line + statement[: found.start(4)].count("\n")))
                 names = [[n.strip() for n in (part or "").split(",") if n.strip()] for part in (found[2], found[3])]
+                if len(definitions) >= MOST_DEFINITIONS:
+                    raise ValueError(f"more than {MOST_DEFINITIONS} gates are defined")
                 definitions[found[1]] = Definition(*names, body, dict(definitions))
         elif found := MEASURE.fullmatch(statement):
             target = (found[1] or found[3] or "").strip()
@@ -113,7 +143,9 @@ class Reader:
                 self.declare(declared)
             elif target:
                 operand(target, self.bits)
-            self.measured |= set(operand(found[2], qubits))
+            wires = operand(found[2], qubits)
+            self.step(len(wires))
+            self.measured |= set(wires)
         else:
             self.apply(statement, self.scope)
 
@@ -121,9 +153,11 @@ class Reader:
         """A register."""
         kind, size, name = found.group(1, 2, 3) if found[1] else found.group(4, 6, 5)
         self.check_new(name)
-        size = 1 if size is None else int(size)
+        size = 1 if size is None else int(size) if len(size) < 10 else MOST_QUBITS + 1
         if not size:
             raise ValueError(f"register {name} is empty")
+        if size + self.wires > MOST_QUBITS:
+            raise ValueError(f"register {name}: at most {MOST_QUBITS} qubits or bits are read")
         if kind in ("bit", "creg"):
             self.bits[name] = range(size)
         else:
@@ -136,12 +170,13 @@ class Reader:
 
     def apply(self, statement: str, scope: Scope) -> None:
         """A gate; where it names whole registers, on each of their qubits."""
+        self.step()
         if IGNORED.fullmatch(statement):
             return
         name, found = re.match(r"\w*", statement)[0], APPLIED.fullmatch(statement)
         if name and name not in GATES | HEADS and name not in scope.definitions:
             raise ValueError(
-                f"{name} is not supported: only registers, inputs, measurements at the end, and the gates "
+                f"{name[:60]} is not supported: only registers, inputs, measurements at the end, and the gates "
                 f"{', '.join(sorted({*GATES, *scope.definitions}))} are"
             )
         if not found or name in HEADS:
@@ -158,6 +193,7 @@ class Reader:
         self, name: str, angles: Sequence[Affine], wires: tuple[int, ...], definitions: Mapping[str, Definition]
     ) -> None:
         """A gate on these wires, or the gates that it is made of."""
+        self.step()
         own, defined = ALIASES.get(name, name), definitions.get(name)
         wanted = len(defined.angles) if defined else {"u": 3, "U": 3, "u3": 3, "u2": 2}.get(name, int(own in ANGLED))
         if len(angles) != wanted:
@@ -210,13 +246,17 @@ def operand(text: str, registers: Mapping[str, range]) -> range:
 
 def evaluated(text: str, names: Mapping[str, Affine]) -> list[Affine]:
     """The angles of a gate, such as `pi/2, 0.5 * theta_0`."""
+    if len(text) > LONGEST_ANGLES:
+        raise ValueError(f"angles of more than {LONGEST_ANGLES} characters")
     marked = re.sub(r"(?<![\w.])(?=[^\W\d])", "_", text)  # lambda is a name in OpenQASM, and _lambda is one in Python
     try:
         tree = ast.parse(f"({marked},)", mode="eval").body
         return [affine(node, names) for node in tree.elts]
     except ArithmeticError as error:
         raise ValueError(f"the angle {shortened(text)} has no finite value") from error
-    except (SyntaxError, AttributeError, RecursionError, MemoryError) as error:
+    except ValueError:
+        raise
+    except Exception as error:
         raise ValueError(f"cannot read the angle {shortened(text)}") from error
 
 
@@ -258,10 +298,17 @@ def times(a: Affine, factor: float) -> Affine:
     return Affine(a.constant * factor, {i: slope * factor for i, slope in a.slopes.items()})
 
 
+def blank(comment: re.Match) -> str:
+    """The lines of a comment; ValueError where it does not end."""
+    if comment[0].startswith("/*") and not (comment[0].endswith("*/") and len(comment[0]) > 3):
+        raise ValueError("a comment /* does not end with */")
+    return " " + "\n" * comment[0].count("\n")
+
+
 def statements(text: str, line: int = 1) -> Iterator[tuple[int, str]]:
     """Each statement without its comments, and the line that it begins on. line: that of the text."""
     text = unicodedata.normalize("NFKC", text)  # as Python reads names
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", lambda found: " " + "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+    text = re.sub(r"/\*.*?(?:\*/|\Z)|//[^\n]*", blank, text, flags=re.DOTALL)
     counted = 0
     for found in re.finditer(r"\s*([^;{}]*(?:\{[^{}]*\}|[;{}]|\Z))", text):
         line, counted = line + text.count("\n", counted, found.start(1)), found.start(1)

@@ -9,9 +9,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
 from genzoo_born.data import BornData
+
+MOST_ENDS = 100_000
+"""Of the edges of a random graph, two an edge."""
 
 
 @cache
@@ -20,6 +24,8 @@ def regular_graph(nodes: int, degree: int, seed: int) -> tuple[tuple[int, int], 
     of edges until that is so (Bollobas 1980). UserError where there is no such graph."""
     if not 0 < degree < nodes or nodes * degree % 2:
         raise UserError(f"reward.function.degree={degree}: there is no such graph of {nodes} nodes")
+    if nodes * degree > MOST_ENDS:
+        raise UserError(f"reward.function.degree={degree} is too many for {nodes} nodes: give reward.function.edges")
     generator = numpy_generator("regular graph", nodes, degree, seed)
     for _ in range(10_000):
         ends = generator.permutation(nodes * degree) // degree
@@ -38,6 +44,7 @@ def edges_of(bits: int, degree: int, seed: int, edges: Sequence[Sequence[int]] |
     return torch.tensor(edges)
 
 
+@part
 def cut(
     x: Tensor,
     data: BornData,
@@ -53,6 +60,7 @@ def cut(
     return (x[:, a] != x[:, b]).float().mean(dim=1)
 
 
+@part
 def no_better_neighbour(
     x: Tensor,
     data: BornData,
@@ -69,11 +77,13 @@ def no_better_neighbour(
     return (gains <= 0).all(dim=1).float()
 
 
+@part
 def changes(x: Tensor, data: BornData, cond: Mapping[str, Tensor]) -> Tensor:
     """The share of neighbouring bits that differ; 0 of a single bit."""
     return (x[:, 1:] != x[:, :-1]).float().sum(dim=1) / max(1, x.shape[1] - 1)
 
 
+@part
 def lawful(x: Tensor, data: BornData, cond: Mapping[str, Tensor]) -> Tensor:
     """1 for strings of the law's support (bars and stripes, a cardinality), 0 for others; 1 for all where every string
     has a probability."""

@@ -47,8 +47,7 @@ class Simulator:
     def __init__(
         self, circuit: Circuit, *, double: bool = False, gradient: Literal["auto", "stored", "reversible"] = "auto"
     ) -> None:
-        if circuit.wires > MOST_WIRES:
-            raise UserError(f"{circuit.wires} wires cannot be simulated: for IQP circuits of any width, model=born_iqp")
+        check_wires(circuit.wires)
         if gradient not in ("auto", "stored", "reversible"):
             raise ValueError(f"gradient is auto, stored or reversible, not {gradient!r}")
         keep_freed_memory()
@@ -181,6 +180,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, 2**30)
     except (AttributeError, OSError, TypeError):
         pass
+
+
+def check_wires(wires: int) -> None:
+    """UserError where a state and its probabilities fit nowhere: asked before anything of their size is made."""
+    if wires > MOST_WIRES:
+        raise UserError(f"{wires} wires cannot be simulated: for IQP circuits of any width, model=born_iqp")
+    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    largest = max(devices, key=lambda device: torch.cuda.mem_get_info(device)[1], default=torch.device("cpu"))
+    check_memory(8 * 2**wires, wires, largest)
 
 
 def check_memory(needed: int, wires: int, device: torch.device) -> None:

@@ -4,6 +4,7 @@ Legend: S shapes, B batch, n samples, N points of an example, P points of a part
 asked, the unit normal).
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
 from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
 from genzoo_points.partial import random_part, resampled
+from genzoo_points.state import PointsState
 
 AXES = "xyz"
 
@@ -122,8 +124,7 @@ class PointsData(Data):
 
     def _open(self) -> Shapes:
         if self.path == "shapes":
-            from genzoo.api import keywords
-            from genzoo.config import check_options
+            from genzoo.config import check_options, keywords
             from genzoo_points.shapes import embedded_shapes
 
             known = {name: kind for name, kind in keywords(embedded_shapes).items() if name in ("shapes", "seed")}
@@ -186,13 +187,13 @@ class PointsData(Data):
         return self.fitted
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if "channels" not in state:
+        if not isinstance(state, Mapping) or "channels" not in state:
             raise UserError("this checkpoint is not one of points")
         asked = {"points": self.points, "channels": 6 if self.normals else 3, "seen": self.seen if self.partial else 0}
         for key, name in (("points", "points"), ("channels", "normals"), ("seen", "seen")):
             if asked[key] != state[key] and (key != "seen" or self.partial):
                 raise UserError(f"data.{name}: this model was trained with {key}={state[key]}, not {asked[key]}")
-        self.fitted = dict(state)
+        self.fitted = PointsState.model_validate(state).model_dump()
 
     # ---- examples
 
@@ -246,8 +247,10 @@ class PointsData(Data):
         return self.rows[split]
 
     def fingerprint(self, split: str) -> str:
-        digest = sha256(repr([self.classes, self.labels[self._rows(split)].tolist() if self.classes else []]).encode())
-        for row in self._rows(split):
+        rows = self._rows(split)
+        told = self.labels[rows].tolist() if self.classes else [len(rows), *self.x.shape[1:]]
+        digest = sha256(repr([self.classes, told]).encode())
+        for row in rows:
             digest.update(self.x[row].numpy())
         return digest.hexdigest()
 
@@ -306,12 +309,11 @@ class PointsData(Data):
 
     def _read(self, key: str, file: str, points: int | None) -> Tensor:
         """One shape [P, 3] from a file, in the data's units."""
-        place, up = Path(file).expanduser(), self.fitted["up"]
+        how = {"points": points, "normals": False, "seed": self.seed, "up": self.fitted["up"], "max_mb": self.max_mb}
         try:
-            return read_cloud(place, points=points, normals=False, seed=self.seed, up=up)
+            return read_cloud(Path(os.path.expanduser(file)), key, **how)
         except UserError as error:
-            why = str(error).replace("lower data.points", "give a mesh, or a denser cloud")
-            raise UserError(f"{key}: {why}") from error
+            raise UserError(str(error).replace("lower data.points", "give a mesh, or a denser cloud")) from error
 
     def ends(self, files: Sequence[str]) -> Tensor:
         """Whole shapes from files, in model space [n, N, 3]."""

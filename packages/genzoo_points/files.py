@@ -19,10 +19,11 @@ from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
 from genzoo.keeping import keep_file
 from genzoo.progress import shown
-from genzoo_points.readers import Broken, Note, arrays_of, draw, read_file
+from genzoo.reading import Broken, breaking, reading
+from genzoo_points.readers import MAX_MB, Note, arrays_of, draw, read_file
 from genzoo_points.sources import ARRAYS, SUFFIXES, Found, find
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of files: raise it where the same files would give other points."""
 
 WORTH_KEEPING = 8
@@ -54,19 +55,19 @@ def load_shapes(
     normals: bool = False,
     on_error: Literal["skip", "stop"] = "stop",
     seed: int = 0,
-    max_mb: float = 500,
+    max_mb: float = MAX_MB,
     up: str = "y",
 ) -> Shapes:
     """All shapes of a file, a folder (`genzoo_points.sources.find` says which forms), or "modelnet10", "modelnet40".
 
     points: P. Of a mesh so many are sampled by area; of a cloud, a random part. dense: P may be as large as this, where
     all shapes give so many: then examples can be drawn from P. What is drawn depends on the seed and the shape's place
-    below `path`, whatever else lies there. normals: with unit normals, of faces or as in the file.
+    below `path`, wherever that is and whatever else lies there. normals: with unit normals, of faces or as in the file.
     on_error: where a shape is broken (cannot be read, is empty, has no extent, NaN, fewer than P points, no normals
-    where they are asked for, or a file of more than max_mb megabytes) "stop" raises a UserError that names it, "skip"
-    says so on stderr and in `skipped`. UserError also where no shape is left, where only some shapes have a class or an
-    official split, and where trimesh is needed and not installed. In a folder, a .txt without a row of numbers is a
-    note, and passed over.
+    where they are asked for, or a file of more than max_mb megabytes, unpacked) "stop" raises a UserError that names
+    it, "skip" says so on stderr and in `skipped`. UserError also where no shape is left, where only some shapes have a
+    class or an official split, and where trimesh is needed and not installed. In a folder, a .txt without a row of
+    numbers is a note, and passed over.
 
     up: the axis that points up; GLB and glTF, which are y up, are turned to it.
 
@@ -77,9 +78,9 @@ def load_shapes(
     if points < 1:
         raise UserError(f"data.points is at least 1, not {points}")
     files = find(path)
-    kept = None
-    if sum(found.file.suffix.lower() not in ARRAYS for found in files) >= WORTH_KEEPING:
-        told = [(f.name, f.label, f.split, f.file.stat().st_size, f.file.stat().st_mtime_ns) for f in files]
+    kept, suffixes = None, [found.file.suffix.lower() for found in files]
+    if sum(suffix not in ARRAYS for suffix in suffixes) >= WORTH_KEEPING and ".gltf" not in suffixes:  # of many files
+        told = [(f.name, f.label, f.split, f.seed, *state_of(f.file)) for f in files]
         key = repr((VERSION, points, dense, normals, on_error, seed, max_mb, up, told)).encode()
         kept = cache_folder() / f"shapes-{hashlib.blake2b(key, digest_size=16).hexdigest()}.npz"
     shapes = read_kept(kept) if kept else None
@@ -92,20 +93,32 @@ def load_shapes(
     return shapes
 
 
-def read_cloud(file: Path, *, points: int | None, normals: bool, seed: int, up: str = "y") -> Tensor:
+def state_of(file: Path) -> tuple[int, ...]:
+    """What changes where a file is written anew, whatever its name and time say, and stays where it is moved."""
+    state = file.stat()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def read_cloud(
+    file: Path,
+    key: str = "partial",
+    *,
+    points: int | None,
+    normals: bool,
+    seed: int,
+    up: str = "y",
+    max_mb: float = MAX_MB,
+) -> Tensor:
     """The one shape in a file, float32 [P, 3], or [P, 6] with unit normals. points: P; None: all points of a cloud, or
-    2048 on a mesh. UserError, with the file's name, where it cannot be read, is broken, or holds several shapes."""
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file")
-    if file.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{file}: known endings are {', '.join(SUFFIXES)}")
-    try:
-        raws, _ = read_file(file, up)
+    2048 on a mesh. UserError, with the key and the file's name, where it cannot be read, is broken, or holds several
+    shapes."""
+    with reading(file, key):
+        if file.suffix.lower() not in SUFFIXES:
+            raise Broken(f"is none of {', '.join(SUFFIXES)}")
+        raws, _ = read_file(file, up, max_mb)
         if len(raws) > 1:
             raise Broken(f"holds {len(raws)} shapes: give a file of one")
-        return torch.from_numpy(draw(raws[0], points, normals, numpy_generator("cloud", seed, file.name)))
-    except Broken as error:
-        raise UserError(f"{file}: {error}") from error
+        return torch.from_numpy(draw(raws[0], points, normals, numpy_generator("cloud", seed)))
 
 
 def normalise(points: Tensor, mode: Literal["shape", "global", "none"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,15 +167,12 @@ def read_all(
 
     def refuse(name: str, reason: Broken) -> None:
         if on_error == "stop":
-            raise UserError(f"data.path={path}: {name}: {reason} (data.on_error=skip leaves it out)") from reason
-        skipped.append(f"{name}: {reason}")
+            raise UserError(f"data.path={path}: {name} {reason} (data.on_error=skip leaves it out)") from reason
+        skipped.append(f"{name} {reason}")
 
     for found in shown(files, "shapes"):
         try:
-            megabytes = found.file.stat().st_size / 1e6
-            if megabytes > max_mb:
-                raise Broken(f"huge: {megabytes:.0f} MB, and data.max_mb is {max_mb:g}")
-            raws, classes = read_file(found.file, up)
+            raws, classes = read_file(found.file, up, max_mb)
         except Note as reason:
             if len(files) == 1:
                 refuse(found.name, reason)
@@ -172,9 +182,11 @@ def read_all(
             continue
         order |= dict.fromkeys(classes)
         for i, raw in enumerate(raws):
-            name = found.name if len(raws) == 1 else f"{found.name}[{i}]"
+            which = "" if len(raws) == 1 else f"[{i}]"
+            name = found.name + which
             try:
-                cloud = draw(raw, points, normals, numpy_generator("shape", seed, name), most=dense)
+                with breaking():
+                    cloud = draw(raw, points, normals, numpy_generator("shape", seed, found.seed + which), most=dense)
             except Broken as reason:
                 refuse(name, reason)
                 continue

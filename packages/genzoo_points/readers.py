@@ -3,10 +3,11 @@
 Legend: S shapes, P points, F triangles. Coordinates are as in the files, in their unit.
 """
 
+import io
+import json
 import re
 import warnings
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genzoo.errors import UserError
-from genzoo_points.sources import MESHES, TEXTS
+from genzoo.reading import Broken, breaking, judge, regular, unpacked_bytes
+from genzoo_points.sources import GLTF, MESHES, TEXTS
 
 if TYPE_CHECKING:
     import trimesh
@@ -25,13 +27,16 @@ MESH_POINTS = 2048
 FLAT = 1e-12
 """A mesh whose area is less than this part of its extent squared has none: the rounding of 64-bit numbers."""
 
+MAX_MB = 500.0
+"""What a file may hold, unpacked, where nothing else is asked for."""
 
-DAMAGED = (OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for files that are none of its own."""
+LEAST_BYTES = 1000
+"""What each shape of a file costs in memory, however few points it has."""
 
+MAX_CLASSES = 100_000
 
-class Broken(Exception):
-    """Why a file, or one shape of it, is of no use; whoever knows its name tells the user."""
+ASCII = bytes(byte if byte < 128 else ord("?") for byte in range(256))
+""""?" for letters of whatever encoding: they stand in names and comments only."""
 
 
 class Note(Broken):
@@ -57,7 +62,7 @@ def draw(
     `most`, or what a cloud has, but at least `count`; without `most`, `count`, or all."""
     there = raw.points if raw.triangles is None else raw.triangles.reshape(-1, 3)
     if not len(there):
-        raise Broken("empty")
+        raise Broken("is empty")
     with np.errstate(over="ignore"):
         there = np.asarray(there, np.float32)
     if not np.isfinite(there).all():
@@ -96,19 +101,19 @@ def draw_mesh(triangles: np.ndarray, count: int, generator: np.random.Generator)
     return np.asarray(cloud), normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
-def read_file(file: Path, up: str = "y") -> tuple[list[Raw], list[str]]:
-    """The shapes in a file, and the classes that it lists. up: the axis that points up in what is returned; of files
-    only glTF's say theirs, which is y."""
+def read_file(file: Path, up: str = "y", max_mb: float = MAX_MB) -> tuple[list[Raw], list[str]]:
+    """The shapes in a file, and the classes that it lists; Broken where it cannot be read, or would hold more than
+    max_mb. up: the axis that points up in what is returned; of files only glTF's say theirs, which is y."""
     suffix = file.suffix.lower()
-    if suffix in MESHES:
-        raw = read_mesh(file)
-        return [turned(raw, up) if suffix in (".glb", ".gltf") else raw], []
-    try:
-        if not file.stat().st_size:
-            raise Broken("empty")
-        return ([read_text(file)], []) if suffix in TEXTS else read_arrays(file)
-    except DAMAGED as error:
-        raise Broken(because(error)) from error
+    with breaking():
+        size = file.stat().st_size
+        if not size:
+            raise Broken("is empty")
+        judge(size, max_mb)
+        if suffix in MESHES:
+            raw = read_mesh(file, max_mb)
+            return [turned(raw, up) if suffix in GLTF else raw], []
+        return ([read_text(file)], []) if suffix in TEXTS else read_arrays(file, max_mb)
 
 
 def turned(raw: Raw, up: str) -> Raw:
@@ -120,36 +125,68 @@ def turned(raw: Raw, up: str) -> Raw:
     return replace(raw, **{name: x @ turn.T for name, x in fields.items() if x is not None})
 
 
-def because(error: Exception) -> str:
-    return f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
-
-
-def read_mesh(file: Path) -> Raw:
+def read_mesh(file: Path, max_mb: float) -> Raw:
     """What trimesh makes of a file: the faces of all its objects, each in its place; without any, the points."""
     try:
         import trimesh
     except ModuleNotFoundError as error:
         raise UserError(f"{file} needs trimesh: pip install 'genzoo[points]'") from error
-    try:
-        if not file.stat().st_size:
-            raise Broken("empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parts = trimesh.load_scene(file, process=False, skip_materials=True).dump()
-            if meshes := [part.triangles for part in parts if len(getattr(part, "faces", ()))]:
-                return Raw(triangles=np.concatenate(meshes))
-            clouds = [part for part in parts if len(getattr(part, "vertices", ()))]
-            normals = [normals_of_ply(part) for part in clouds]
-    except Broken:
-        raise
-    except Exception as error:  # every format has errors of its own
-        raise Broken(because(error)) from error
+    suffix = file.suffix.lower()
+    if suffix in GLTF:
+        judge(claimed_by_gltf(file, max_mb), max_mb)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = {"process": False, "skip_materials": True}
+        if suffix in GLTF:
+            scene = trimesh.load_scene(file, **told)
+        else:
+            scene = trimesh.load_scene(io.BytesIO(readable(file.read_bytes(), suffix)), file_type=suffix[1:], **told)
+        shown = [scene.geometry[scene.graph[node][1]] for node in scene.graph.nodes_geometry]
+        judge(sum(map(bytes_of, shown)) - sum(map(bytes_of, scene.geometry.values())), max_mb)  # a part may stand often
+        parts = scene.dump()
+    if meshes := [part.triangles for part in parts if len(getattr(part, "faces", ()))]:
+        return Raw(triangles=np.concatenate(meshes))
+    clouds = [part for part in parts if len(getattr(part, "vertices", ()))]
     if not clouds:
         raise Broken("has no faces and no points")
+    normals = [normals_of_ply(part) for part in clouds]
     return Raw(
         points=np.concatenate([part.vertices for part in clouds]),
         normals=None if any(n is None for n in normals) else np.concatenate(normals),
     )
+
+
+def bytes_of(part: "trimesh.Geometry") -> int:
+    """Of a mesh its triangles, of a cloud its points, in 64 bits."""
+    return 8 * 3 * (3 * len(part.faces) if hasattr(part, "faces") else len(getattr(part, "vertices", ())))
+
+
+def readable(content: bytes, suffix: str) -> bytes:
+    """A mesh file whose text (of a PLY its header, of a binary STL nothing) is ASCII."""
+    end = len(content)
+    if suffix == ".ply":
+        end = content.find(b"end_header")
+    elif suffix == ".stl" and end == 84 + 50 * int.from_bytes(content[80:84], "little"):
+        return content
+    return content[:end].translate(ASCII) + content[end:]
+
+
+def claimed_by_gltf(file: Path, max_mb: float) -> int:
+    """Bytes of the numbers that a glTF file says it holds, which need not be there; Broken where its buffers are huge
+    files, or none."""
+    with open(file, "rb") as opened:
+        head = opened.read(20)
+        text = opened.read(int.from_bytes(head[12:16], "little")) if head[:4] == b"glTF" else file.read_bytes()
+    tree = json.loads(text)
+    for buffer in tree.get("buffers", ()):
+        if not (uri := buffer.get("uri", "data:")).startswith("data:"):
+            beside = (file.parent / uri.strip()).resolve()
+            if not beside.is_relative_to(file.parent.resolve()):
+                raise Broken(f"names a file outside of its folder, {uri!r}")
+            regular(beside)
+            judge(beside.stat().st_size, max_mb)
+    axes = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+    return sum(4 * axes.get(part.get("type"), 16) * part.get("count", 0) for part in tree.get("accessors", ()))
 
 
 def normals_of_ply(cloud: "trimesh.PointCloud") -> np.ndarray | None:
@@ -182,15 +219,10 @@ def is_row(line: str) -> bool:
         return False
 
 
-def read_arrays(file: Path) -> tuple[list[Raw], list[str]]:
+def read_arrays(file: Path, max_mb: float) -> tuple[list[Raw], list[str]]:
     """NPY: points [P, 3 or 6] or [S, P, 3 or 6]. NPZ: that as `points`, or the only such array; and, if there are any,
     `normals`, `names` [S], `labels` or `label` [S] (numbers, or names of classes), `classes`."""
-    try:
-        arrays = arrays_of(file)
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise Broken("holds Python objects or no arrays at all: nothing is unpickled") from error
-        raise
+    arrays = arrays_of(file, max_mb)
     if "points" not in arrays:
         fit = [name for name, a in arrays.items() if a.ndim in (2, 3) and a.shape[-1] in (3, 6) and name != "normals"]
         if len(fit) != 1:
@@ -206,7 +238,8 @@ def read_arrays(file: Path) -> tuple[list[Raw], list[str]]:
     if points.ndim == 2:
         points, normals = points[None], None if normals is None else normals[None]
     if not points.size:
-        raise Broken("empty")
+        raise Broken("is empty")
+    judge(LEAST_BYTES * len(points), max_mb)
     names = texts(arrays, "names", len(points)) or [""] * len(points)
     classes = texts(arrays, "classes") or []
     labels = labels_of(arrays, classes, len(points)) or [None] * len(points)
@@ -217,11 +250,16 @@ def read_arrays(file: Path) -> tuple[list[Raw], list[str]]:
     return raws, classes
 
 
-def arrays_of(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of an NPZ file by their names; that of an NPY file as `points`."""
-    with open(file, "rb") as opened:
-        loaded = np.load(opened, allow_pickle=False)
-        return {"points": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+def arrays_of(file: Path, max_mb: float = MAX_MB) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ file by their names; that of an NPY file as `points`. Broken where they are of more than
+    max_mb, which is asked before they are unpacked."""
+    with breaking("cannot be read, and nothing is unpickled"):
+        if not zipfile.is_zipfile(file):
+            judge(file.stat().st_size, max_mb)
+            return {"points": np.array(np.lib.format.open_memmap(file, mode="r"))}  # which holds what its header claims
+        judge(unpacked_bytes(file), max_mb)
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
 
 
 def texts(arrays: dict[str, np.ndarray], name: str, count: int | None = None) -> list[str] | None:
@@ -229,7 +267,8 @@ def texts(arrays: dict[str, np.ndarray], name: str, count: int | None = None) ->
     if name not in arrays:
         return None
     words = arrays[name].reshape(-1)
-    if words.dtype.kind not in "USiu" or len(words) != (len(words) if count is None else count):
+    odd = len(words) > MAX_CLASSES if count is None else len(words) != count
+    if words.dtype.kind not in "USiu" or odd:
         raise Broken(f"has `{name}` {list(arrays[name].shape)} of {words.dtype}: a word for each is needed")
     return [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in words.tolist()]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo.errors import UserError
 from genzoo_points.data import PointsData
 from genzoo_points.distances import nearest, pairwise_chamfer
@@ -31,6 +32,7 @@ def some(x: Tensor) -> Tensor:
     return x[:, :: -(-x.shape[1] // LOOKED_AT), :3]
 
 
+@part
 def symmetric(x: Tensor, data: PointsData, cond: Mapping[str, Tensor], *, axis: str = "y") -> Tensor:
     """Minus the mean distance from the mirror image of each point to the nearest point, mirrored along an axis through
     the middle of the cloud."""
@@ -43,6 +45,7 @@ def symmetric(x: Tensor, data: PointsData, cond: Mapping[str, Tensor], *, axis: 
     return -(squared + 1e-8).sqrt().mean(dim=1)
 
 
+@part
 def balanced(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the horizontal distance of the middle of a shape from that of what it stands on, its lowest points."""
     flat, up = planes(x, data)
@@ -51,6 +54,7 @@ def balanced(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     return -((flat.mean(dim=1) - stands_on).square().sum(dim=1) + 1e-8).sqrt()
 
 
+@part
 def stands(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     """1 where the middle of a shape lies above the convex hull of its lowest points, so that it does not fall, else
     0."""
@@ -80,24 +84,28 @@ def planes(x: Tensor, data: PointsData) -> tuple[Tensor, Tensor]:
     return x[..., [i for i in range(3) if i != up]], x[..., up]
 
 
+@part
 def near_real(x: Tensor, data: PointsData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the Chamfer distance to the nearest of some shapes of the validation split."""
     reference = data.reference(REFERENCE, "val")
     return -pairwise_chamfer(some(x.detach()).cpu(), some(reference)).amin(dim=1).float().to(x.device)
 
 
+@part
 def speed(x: Tensor, data: MotionData, cond: Mapping[str, Tensor]) -> Tensor:
     """Mean speed of the points of [n, T, N, 3], in the model's units a second."""
     moved = (x[:, 1:] - x[:, :-1]).square().sum(dim=-1)
     return (moved + 1e-12).sqrt().mean(dim=(1, 2)) * data.fitted["rate_hz"]
 
 
+@part
 def rise(x: Tensor, data: MotionData, cond: Mapping[str, Tensor]) -> Tensor:
     """How much higher the middle of a body is in its highest frame than in the first."""
     height = x[..., "xyz".index(data.fitted["up"])].mean(dim=2)
     return height.amax(dim=1) - height[:, 0]
 
 
+@part
 def holds_together(x: Tensor, data: MotionData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus how much the distances of points from their neighbours of the first frame change in time: their standard
     deviation over their mean."""

@@ -4,15 +4,16 @@ import os
 import sys
 import tempfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from genzoo.download import cache_folder, download
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS, files_below, official, splits_first
+from genzoo.reading import judge, reading, reason, unpacked_bytes
 
-MESHES = (".off", ".obj", ".ply", ".stl", ".glb", ".gltf")
+GLTF = (".glb", ".gltf")
+MESHES = (".off", ".obj", ".ply", ".stl", *GLTF)
 TEXTS = (".xyz", ".txt")
 ARRAYS = (".npz", ".npy")
 SUFFIXES = (*MESHES, *TEXTS, *ARRAYS)
@@ -32,6 +33,9 @@ PUBLIC = {
     ),
 }
 """Address, SHA-256 (as TensorFlow Datasets publishes it), folder in the ZIP, GB. For academic research only."""
+
+UNPACKED_MB = 30_000
+"""More than any of them holds."""
 
 SYNSETS = {
     "02691156": "airplane",
@@ -95,12 +99,14 @@ SYNSETS = {
 
 @dataclass(frozen=True)
 class Found:
-    """A file of shapes. name: its path below `data.path`. label: its class; split: train or val; where folders say."""
+    """A file of shapes. name: its path below `data.path`. label: its class; split: train or val; where folders say.
+    seed: what its points are drawn by: its name, but of a lone file nothing, so that it may be renamed."""
 
     file: Path
     name: str
     label: str | None = None
     split: str | None = None
+    seed: str = ""
 
 
 def find(path: str) -> list[Found]:
@@ -116,13 +122,11 @@ def find(path: str) -> list[Found]:
     elif not path:
         raise UserError("data.path is empty: give a file, a folder, modelnet10 or modelnet40")
     else:
-        place = Path(path).expanduser()
-    if place.is_file():
+        place = given(path, f"public sets: {', '.join(PUBLIC)}")
+    if not place.is_dir():
         if place.suffix.lower() not in SUFFIXES:
             raise UserError(f"data.path={path}: known endings are {', '.join(SUFFIXES)}")
         return [Found(place, place.name)]
-    if not place.is_dir():
-        raise UserError(f"data.path={path}: there is no such file or folder (public sets: {', '.join(PUBLIC)})")
     files = files_below(place, SUFFIXES)
     if not files:
         raise UserError(f"data.path={path}: the folder holds no {', '.join(SUFFIXES)} file")
@@ -134,9 +138,19 @@ def find(path: str) -> list[Found]:
         label, split = (second, first) if split_first else (first, second)
         split = SPLITS.get((split or "").lower())
         is_model = first in SYNSETS and second is not None and split is None
-        found_here = Found(place.joinpath(*parts), "/".join(parts), SYNSETS.get(label or "", label), split)
+        name = "/".join(parts)
+        found_here = Found(place.joinpath(*parts), name, SYNSETS.get(label or "", label), split, name)
         chosen.setdefault((first, second) if is_model else parts, found_here)
     return official(sorted(chosen.values(), key=lambda found: found.name.split("/")))
+
+
+def given(path: str, known: str) -> Path:
+    """The file or folder that `data.path` names; UserError where there is none, or a pipe or a device."""
+    place = Path(os.path.expanduser(path))
+    if not os.path.exists(place):
+        raise UserError(f"data.path={path}: there is no such file or folder ({known})")
+    with reading(place):
+        return place
 
 
 def public(name: str) -> Path:
@@ -151,13 +165,17 @@ def public(name: str) -> Path:
 
 def unpack(archive: Path, folder: str, *, to: Path) -> None:
     """One folder of a ZIP file, whole or not at all; UserError where the archive reaches outside of it."""
-    with tempfile.TemporaryDirectory(dir=to.parent) as kept:
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                for name in opened.namelist():
-                    if not (Path(kept) / name).resolve().is_relative_to(Path(kept).resolve()):
-                        raise UserError(f"{archive} holds {name!r}, which lies outside of it: delete it")
-                opened.extractall(kept, [name for name in opened.namelist() if name.startswith(f"{folder}/")])
+    try:
+        judge(unpacked_bytes(archive), UNPACKED_MB, "the most that is unpacked")
+        with tempfile.TemporaryDirectory(dir=to.parent) as kept, zipfile.ZipFile(archive) as opened:
+            for name in opened.namelist():
+                if not (Path(kept) / name).resolve().is_relative_to(Path(kept).resolve()):
+                    raise UserError(f"{archive} holds {name!r}, which lies outside of it: delete it")
+            opened.extractall(kept, [name for name in opened.namelist() if name.startswith(f"{folder}/")])
             os.replace(Path(kept) / folder, to)
-        except (OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{archive} cannot be unpacked ({error}): delete it, and it is fetched again") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{archive} cannot be unpacked ({reason(error)}): delete it, and it is fetched again"
+        ) from error

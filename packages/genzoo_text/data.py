@@ -16,6 +16,7 @@ from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Words
+from genzoo.reading import printable
 from genzoo_text import metrics, sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
 
@@ -30,6 +31,7 @@ class TextData(Data):
     column: the text field of jsonl files and Hugging Face sets.
     stride: step between windows in `sweep`, default context // 2: each token is scored once, with at least
         context - stride tokens before it.
+    max_mb: more text is refused, in megabytes.
     seed: of the order of the examples. An epoch goes through all windows once, cut from a random first offset.
     """
 
@@ -45,6 +47,7 @@ class TextData(Data):
         val_fraction: float = 0.1,
         column: str = "text",
         stride: int | None = None,
+        max_mb: float = sources.MAX_MB,
         seed: int = 0,
     ) -> None:
         if context < 2:
@@ -53,7 +56,7 @@ class TextData(Data):
             raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
         if stride is not None and not 1 <= stride <= context:
             raise UserError(f"data.stride must lie between 1 and the context of {context}, not {stride}")
-        self.path, self.column, self.seed = path, column, seed
+        self.path, self.column, self.max_mb, self.seed = path, column, max_mb, seed
         self.kind, self.vocab_size = tokenizer, vocab_size
         self.context, self.val_fraction, self.stride = context, val_fraction, stride or max(1, context // 2)
         self.tokenizer: Tokenizer | None = None
@@ -62,7 +65,7 @@ class TextData(Data):
         self._prompt = ""
 
     def prepare(self) -> None:
-        text = sources.read(self.path, self.column)
+        text = sources.read(self.path, self.column, self.max_mb)
         cut = int(len(text) * (1 - self.val_fraction))
         self.text = {"train": text[:cut], "val": text[cut:]}
         if self.tokenizer is None:
@@ -140,18 +143,20 @@ class TextData(Data):
         return [Words(text=self.text_of(x), given=self._prompt) for x in pieces[0][0]]
 
     def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
-        """Writes each token's text as soon as it is whole characters; a new line at the end."""
+        """Writes each token's text as soon as it is whole characters; a new line at the end. A terminal gets control
+        characters as escapes, a file or pipe as they are."""
+        shield = printable if out.isatty() else str
         tokens: list[int] = []
         shown = 0
-        out.write(self._prompt.encode())
+        out.write(shield(self._prompt).encode())
         for chunk in chunks:
             tokens.append(int(chunk[0]))
             text = self._decode(tokens)
             if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                out.write(text[shown:].encode())
+                out.write(shield(text[shown:]).encode())
                 out.flush()
                 shown = len(text)
-        out.write(self._decode(tokens)[shown:].encode() + b"\n")
+        out.write(shield(self._decode(tokens)[shown:]).encode() + b"\n")
         out.flush()
 
     def metrics(self, samples: Tensor, split: str, *, ngrams: list[int] | None = None) -> dict[str, Any]:
@@ -173,6 +178,7 @@ class TextData(Data):
         return scores
 
     def fingerprint(self, split: str) -> str:
+        self._split(split)
         return hashlib.sha256(self.text[split].encode("utf-8", "surrogatepass")).hexdigest()
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo.errors import UserError
 from genzoo_text import metrics
 from genzoo_text.data import TextData
@@ -30,12 +31,14 @@ def tree(text: str, *, whole: bool = False) -> ast.Module | None:
     return found if found.body else None
 
 
+@part
 def parses(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whole: bool = False) -> list[float]:
     """1 where the lines of a sample, without the last, which its end cuts (whole: with it), parse as Python and are
     more than comments, else 0."""
     return [float(tree(text, whole=whole) is not None) for text in texts(x, data)]
 
 
+@part
 def part_that_parses(x: Tensor, data: TextData, cond: Mapping[str, Tensor]) -> list[float]:
     """How much of the lines of a sample, without the last, is the longest beginning that parses as Python and is more
     than comments, as a share of the sample: where few samples parse, others come near."""
@@ -47,6 +50,7 @@ def part_that_parses(x: Tensor, data: TextData, cond: Mapping[str, Tensor]) -> l
     return found
 
 
+@part
 def kinds_of_code(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whole: bool = False) -> list[float]:
     """How many kinds of statements and expressions the lines have, 0 where they do not parse: what parses because
     there is nothing in it has few."""
@@ -54,6 +58,7 @@ def kinds_of_code(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, whol
     return [0.0 if t is None else float(len({type(node) for node in ast.walk(t)})) for t in trees]
 
 
+@part
 def line_length(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, width: int = 40) -> list[float]:
     """Minus the mean distance of the lines' lengths from `width`, over `width`; of all lines but the first and the
     last, which the sample's ends cut, where there are more."""
@@ -67,6 +72,7 @@ def line_length(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, width:
     return found
 
 
+@part
 def rhyme(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, letters: int = 2) -> list[float]:
     """The share of lines whose last word ends with the same letters as that of the line before or after, and is
     another word; lines without words do not count, nor the last, which the sample's end cuts."""
@@ -83,6 +89,7 @@ def rhyme(x: Tensor, data: TextData, cond: Mapping[str, Tensor], *, letters: int
     return found
 
 
+@part
 def known_words(x: Tensor, data: TextData, cond: Mapping[str, Tensor]) -> list[float]:
     """The share of words that occur in the training text, without the first and the last, which the ends cut."""
     known, found = vocabulary(data.text["train"]), []

@@ -3,12 +3,17 @@
 A tokenizer is plain values (`state`), so that it travels in a checkpoint.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from genzoo.errors import UserError
+
+if TYPE_CHECKING:
+    import tokenizers
+    from tokenizers import models
 
 
 class Tokenizer(Protocol):
@@ -74,27 +79,33 @@ class ByteTokenizer:
 class BPETokenizer:
     """Byte-level byte-pair encoding (Sennrich et al. 2016), by the `tokenizers` library: any text at all."""
 
-    def __init__(self, json: str) -> None:
-        from tokenizers import Tokenizer as Fast
+    def __init__(self, vocab: Mapping[str, int], merges: Iterable[Sequence[str]]) -> None:
+        """vocab: pieces with their numbers, 0 to the number of pieces - 1. merges: pairs of pieces, in order."""
+        from tokenizers import models
 
-        self._fast = Fast.from_str(json)
-        self.vocab = self._fast.get_vocab_size()
+        if sorted(vocab.values()) != list(range(len(vocab))) or not vocab:
+            raise UserError("this vocabulary of BPE pieces is damaged: its numbers are not 0, 1, 2 …")
+        self._fast = byte_level(models.BPE(dict(vocab), [tuple(pair) for pair in merges]))
+        self.vocab = len(vocab)
 
     @classmethod
     def fit(cls, text: str, vocab_size: int) -> "BPETokenizer":
-        from tokenizers import Tokenizer as Fast
-        from tokenizers import decoders, models, pre_tokenizers, trainers
+        from tokenizers import models, pre_tokenizers, trainers
 
         if vocab_size < 257:
             raise UserError(f"data.vocab_size must be at least 257 (the bytes and one piece), not {vocab_size}")
-        fast = Fast(models.BPE())
-        fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        fast.decoder = decoders.ByteLevel()
+        fast = byte_level(models.BPE())
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
         )
         fast.train_from_iterator(pieces(text), trainer)
-        return cls(fast.to_str())
+        return cls.load(fast.to_str())
+
+    @classmethod
+    def load(cls, told: str) -> "BPETokenizer":
+        """From a `state`: its pieces alone. Whatever else a tokenizer can be told (to pad, say) is not taken."""
+        model = json.loads(told)["model"]
+        return cls(model["vocab"], [m.split(" ") if isinstance(m, str) else m for m in model["merges"]])
 
     def encode(self, text: str) -> np.ndarray:
         encoded = self._fast.encode_batch(list(pieces(text)), add_special_tokens=False)
@@ -106,6 +117,17 @@ class BPETokenizer:
     @property
     def state(self) -> dict[str, Any]:
         return {"kind": "bpe", "json": self._fast.to_str()}
+
+
+def byte_level(model: "models.BPE") -> "tokenizers.Tokenizer":
+    """A tokenizer of a model's pieces of bytes."""
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import decoders, pre_tokenizers
+
+    fast = Fast(model)
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    return fast
 
 
 def pieces(text: str, size: int = 100_000) -> Iterable[str]:
@@ -131,5 +153,7 @@ def fit_tokenizer(kind: str, text: str, vocab_size: int) -> Tokenizer:
 def load_tokenizer(state: Mapping[str, Any]) -> Tokenizer:
     """What `state` describes."""
     if state["kind"] == "char":
+        if "".join(sorted(set(state["characters"]))) != state["characters"] or not state["characters"]:
+            raise UserError("this vocabulary of characters is damaged: they are not all different, and in order")
         return CharTokenizer(state["characters"])
-    return ByteTokenizer() if state["kind"] == "byte" else BPETokenizer(state["json"])
+    return ByteTokenizer() if state["kind"] == "byte" else BPETokenizer.load(state["json"])

@@ -5,6 +5,7 @@ unless there is an autoencoder.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, film
 from genzoo_video.latents import Latents, Pixels, load_space
+from genzoo_video.state import VideoState
 
 if TYPE_CHECKING:
     from genzoo_video.glyphs import Motion
@@ -37,7 +39,7 @@ class VideoData(Data):
     """Windows of T frames from clips, some of them with their first frames told.
 
     path: "glyphs" (embedded), "moving_mnist", or a file or folder of clips (see `sources.find_videos`, also for fit,
-        val_match, val_frames, on_error).
+        val_match, val_frames, on_error, max_mb).
     size: rows and columns that all are resized to; default: the files' own. frames: of an example.
     stride: every so manieth frame of a file is used. colour: "gray" or "rgb".
     known: first frames that an example may be told, at most; default: half of them. continued: share of examples that
@@ -67,6 +69,7 @@ class VideoData(Data):
         val_fraction: float = 0.1,
         val_frames: int | None = None,
         on_error: Literal["stop", "skip"] = "stop",
+        max_mb: float = 500,
         autoencoder: str | None = None,
         embedded: dict[str, int] | None = None,
         seed: int = 0,
@@ -94,6 +97,7 @@ class VideoData(Data):
             val_fraction=val_fraction,
             val_frames=val_frames,
             on_error=on_error,
+            max_mb=max_mb,
             seed=seed,
         )
         self.fitted: dict[str, Any] | None = None
@@ -176,11 +180,11 @@ class VideoData(Data):
         return {**self.fitted, "space": self.space.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if "fps" not in state:
+        if not isinstance(state, Mapping) or "fps" not in state:
             raise UserError("this checkpoint is not one of clips")
         if self.frames != state["frames"]:
             raise UserError(f"data.frames: this model was trained on {state['frames']} frames, not {self.frames}")
-        self.fitted = {key: state[key] for key in ("size", "frames", "classes", "fps", "known")}
+        self.fitted = VideoState.model_validate(state).model_dump()
         self.space = load_space(state["space"])
 
     # ---- examples
@@ -246,7 +250,7 @@ class VideoData(Data):
     def fingerprint(self, split: str) -> str:
         digest = hashlib.sha256(repr([self.fitted, self._split(split).tolist()]).encode())
         for clip in np.unique(self._split(split)[:, 0]):
-            digest.update(self.videos.labels[clip].encode() + self.videos.clip(clip).tobytes())
+            digest.update(repr(self.videos.labels[clip]).encode() + self.videos.clip(clip).tobytes())
         return digest.hexdigest()
 
     def real(self, split: str, n: int) -> Batch:
@@ -312,11 +316,8 @@ class VideoData(Data):
 
         height, width, channels = self.fitted["size"]
         colour, size = "gray" if channels == 1 else "rgb", (height, width)
-        options = {"fit": self.found["fit"], "stride": self.found["stride"]}
-        try:
-            return self.encode(read_video(Path(file).expanduser(), size=size, colour=colour, **options)[0])
-        except UserError as error:
-            raise UserError(f"context: {error}") from error
+        options = {name: self.found[name] for name in ("fit", "stride", "max_mb")}
+        return self.encode(read_video(os.path.expanduser(file), size=size, colour=colour, **options)[0])
 
     def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         """The last frames of x become the first of the next piece."""

@@ -4,21 +4,25 @@ Legend: T frames, H x W pixels, C channels: 1 is gray (luma as in BT.601), 3 is 
 """
 
 import re
-import struct
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain, islice
+from contextlib import ExitStack, contextmanager
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from genzoo.errors import UserError
+from genzoo.reading import Broken, breaking, judge, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FILMS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,m4v,h264,hevc,mjpeg,gif"
+"""What a film may be, to FFmpeg: none of the lists that name other files."""
+
 MOVING = (".gif",)
 PICTURES = (".png", ".apng", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SUFFIXES = (*FILMS, *MOVING, *PICTURES)
@@ -31,25 +35,29 @@ Size = tuple[int, int]
 MAX_FRAMES = 100_000
 """Longer clips are refused where nothing else is asked for."""
 
+MAX_MB = 500.0
+"""What a picture, or an array of them, may hold, unpacked, where nothing else is asked for."""
+
 STILL_FPS = 10.0
 """Frames a second of what has no rate: pictures."""
+
+FPS = (0.001, 1000.0)
+"""Lowest and highest rate that is believed."""
 
 EARLY = 1.5
 """Frames by which a film may end before the time that its header says."""
 
 
-class Broken(Exception):
-    """Why a clip is of no use; whoever knows its name tells the user."""
-
-
 def read_video(
     file: str | Path,
+    key: str = "context",
     *,
     size: Size | None = None,
     colour: Colour = "gray",
     fit: Fit = "crop",
     stride: int = 1,
     max_frames: int = MAX_FRAMES,
+    max_mb: float = MAX_MB,
 ) -> tuple[np.ndarray, float]:
     """The frames, uint8 [T, H, W, C], and how many are shown a second (`STILL_FPS` where nothing says so).
 
@@ -58,18 +66,12 @@ def read_video(
     fit: what is done where the sides have another ratio: "crop" cuts what sticks out, as much on either side, "pad"
     adds black, "stretch" does neither. stride: every n-th frame is taken, from the first.
     Frames are turned as the file asks for, and laid on black where they are transparent.
-    UserError, with the file's name, where it is missing, empty, cannot be decoded, ends early, or has more than
-    max_frames frames.
+    UserError, with the key and the file's name, where it is missing, empty, cannot be decoded, ends early, has more
+    than max_frames frames, or one of more than max_mb, unpacked.
     """
-    file = Path(file)
-    if not file.exists():
-        raise UserError(f"{file}: there is no such file or folder")
     check_options(size, colour, fit, stride, "")
-    try:
-        with opened(file) as (fps, pictures):
-            frames = [*fitted(pictures, size, colour, fit, stride, max_frames)]
-    except Broken as reason:
-        raise UserError(f"{file} {reason}") from reason
+    with reading(file, key) as place, opened(place, max_mb) as (fps, pictures):
+        frames = [*fitted(pictures, size, colour, fit, stride, max_frames)]
     return np.stack(frames), (fps or STILL_FPS) / stride
 
 
@@ -84,9 +86,9 @@ def check_options(size: Size | None, colour: str, fit: str, stride: int, prefix:
         raise UserError(f"{prefix}stride is at least 1, not {stride}")
 
 
-def about(file: Path) -> tuple[Size, float | None]:
+def about(file: Path, max_mb: float = MAX_MB) -> tuple[Size, float | None]:
     """Size of the first frame, and frames a second where the file says so; Broken as in `read_video`."""
-    with opened(file) as (fps, pictures):
+    with opened(file, max_mb) as (fps, pictures):
         first = next(pictures, None)
         if first is None:
             raise Broken("has no frames")
@@ -94,26 +96,32 @@ def about(file: Path) -> tuple[Size, float | None]:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[tuple[float | None, Iterator["Image"]]]:
+def opened(file: Path, max_mb: float = MAX_MB) -> Iterator[tuple[float | None, Iterator["Image"]]]:
     """Frames a second, None where nothing says so, and the frames as pictures, of what is there. Broken, also from the
     frames, where they cannot be had."""
-    if file.is_dir():
-        with opened_folder(file) as found:
-            yield found
-        return
-    try:
-        if not file.stat().st_size:
-            raise Broken("is empty")
-    except OSError as error:
-        raise Broken(f"cannot be read ({because(error)})") from error
-    with opened_film(file) if file.suffix.lower() in FILMS else opened_picture(file) as found:
-        yield found
+    film = file.suffix.lower() in FILMS
+    with ExitStack() as stack:
+        kind = opened_folder if file.is_dir() else opened_film if film else opened_picture
+        with breaking(f"is not a {'video' if film else 'picture'}, or is damaged"):
+            if not file.stat().st_size and not file.is_dir():
+                raise Broken("is empty")
+            fps, pictures = stack.enter_context(kind(file, max_mb))
+        yield believed(fps), whole(pictures)
 
 
-def because(error: Exception) -> str:
-    """What a library says, without the path, in one line."""
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(words).split()).rstrip(".")
+def believed(fps: float | None) -> float | None:
+    """A rate, or None where there is none, or one that cannot be."""
+    return fps if fps and FPS[0] <= fps <= FPS[1] else None
+
+
+def whole(pictures: Iterator["Image"]) -> Iterator["Image"]:
+    """The frames; Broken where one cannot be had."""
+    for i in count():
+        with breaking(f"is damaged or cut short after {i} frames"):
+            picture = next(pictures, None)
+        if picture is None:
+            return
+        yield picture
 
 
 # ---- what becomes of a frame
@@ -132,7 +140,9 @@ def fitted(
             raise Broken(
                 f"has more than {max_frames} frames, which is max_frames: cut it, or raise stride or max_frames"
             )
-        yield to_size(picture, size, colour, fit)
+        with breaking():
+            frame = to_size(picture, size, colour, fit)
+        yield frame
 
 
 def to_size(picture: "Image", size: Size, colour: Colour, fit: Fit) -> np.ndarray:
@@ -173,17 +183,16 @@ def on_black(picture: "Image") -> "Image":
 
 
 @contextmanager
-def opened_film(file: Path) -> Iterator[tuple[float | None, Iterator["Image"]]]:
-    """As `opened`, of a film, by PyAV."""
+def opened_film(file: Path, max_mb: float) -> Iterator[tuple[float | None, Iterator["Image"]]]:
+    """As `opened`, of a film, by PyAV. It opens no file and no address that the film names, and decodes no frame that
+    is too large, also where the film's header says otherwise."""
     av = load_av()
-    try:
-        container = av.open(str(file))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise Broken(f"is not a video, or is damaged ({because(error)})") from error
-    with container:
+    with av.open(str(file), options={"protocol_whitelist": "file", "format_whitelist": FORMATS}) as container:
         if not container.streams.video:
             raise Broken("holds no video: it has sound only" if container.streams.audio else "holds no video")
         stream = container.streams.video[0]
+        judge(4 * stream.width * stream.height, max_mb)
+        stream.codec_context.options = {"max_pixels": str(min(int(max_mb * 1e6 / 4), 2**31 - 1))}
         rate = stream.average_rate or stream.guessed_rate
         yield float(rate) if rate else None, film_frames(av, container, stream, float(rate or STILL_FPS))
 
@@ -201,22 +210,19 @@ def load_av() -> Any:
 def film_frames(av: Any, container: Any, stream: Any, fps: float) -> Iterator["Image"]:
     """The frames in the order in which they are shown. Broken where one is damaged, or the film ends before its time:
     the packets of all streams, sound among them, must reach what the header says, within `EARLY` frames."""
-    count, end_s = 0, 0.0
-    try:
-        for packet in container.demux():
-            if packet.is_corrupt:
-                raise Broken(f"is damaged or cut short after {count} frames")
-            if packet.pts is not None:
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            for frame in packet.decode() if packet.stream is stream else ():
-                if frame.is_corrupt:
-                    raise Broken(f"is damaged or cut short after {count} frames")
-                count += 1
-                yield turned(frame.to_image(), frame.rotation)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise Broken(f"is damaged or cut short after {count} frames ({because(error)})") from error
+    frames, end_s = 0, 0.0
+    for packet in container.demux():
+        if packet.is_corrupt:
+            raise Broken(f"is damaged or cut short after {frames} frames")
+        if packet.pts is not None:
+            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        for frame in packet.decode() if packet.stream is stream else ():
+            if frame.is_corrupt:
+                raise Broken(f"is damaged or cut short after {frames} frames")
+            frames += 1
+            yield turned(frame.to_image(), frame.rotation)
     due_s = (container.duration or 0) / av.time_base
-    if count and end_s < due_s - EARLY / fps:
+    if frames and end_s < due_s - EARLY / fps:
         raise Broken(f"ends after {end_s:.1f} s, and should last {due_s:.1f} s: it is cut short")
 
 
@@ -233,60 +239,55 @@ def turned(picture: "Image", degrees: int) -> "Image":
 
 
 @contextmanager
-def opened_picture(file: Path) -> Iterator[tuple[float | None, Iterator["Image"]]]:
+def opened_picture(file: Path, max_mb: float) -> Iterator[tuple[float | None, Iterator["Image"]]]:
     """As `opened`, of a still or moving picture, by Pillow."""
     from PIL import Image
 
-    with telling():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `sized` judges
         picture = Image.open(file)
     with picture:
-        with telling():
-            count = getattr(picture, "n_frames", 1)
-            if picture.format == "GIF" and not file.read_bytes()[-1024:].rstrip(b"\0\r\n ").endswith(b";"):
-                raise Broken("is cut short: its end is not that of a GIF")
-            durations_ms = [duration_of(picture, i) for i in range(count)] if count > 1 else [0]
-        yield (1000 * count / sum(durations_ms) if min(durations_ms) > 0 else None), picture_frames(picture, count)
+        sized(picture, max_mb)
+        frames = getattr(picture, "n_frames", 1)
+        if picture.format == "GIF" and not file.read_bytes()[-1024:].rstrip(b"\0\r\n ").endswith(b";"):
+            raise Broken("is cut short: its end is not that of a GIF")
+        durations_ms = [duration_of(picture, i, max_mb) for i in range(frames)] if frames > 1 else [0]
+        rate = 1000 * frames / sum(durations_ms) if min(durations_ms) > 0 else None
+        yield rate, picture_frames(picture, frames, max_mb)
 
 
-@contextmanager
-def telling() -> Iterator[None]:
-    """What Pillow raises, as Broken."""
-    from PIL import Image
-
-    try:
-        yield
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, struct.error, Image.DecompressionBombError) as error:
-        words = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else because(error)
-        raise Broken(f"is not a picture, or is damaged ({words})") from error
+def sized(picture: "Image", max_mb: float) -> None:
+    """Broken where a picture that is not decoded yet would be of more than max_mb."""
+    judge(4 * picture.width * picture.height, max_mb)
 
 
-def duration_of(picture: "Image", i: int) -> float:
+def duration_of(picture: "Image", i: int, max_mb: float) -> float:
     """Of a frame, in ms; 0 where nothing says so."""
     picture.seek(i)
+    sized(picture, max_mb)
     picture.load()  # WebP says it only then
     return picture.info.get("duration", 0)
 
 
-def picture_frames(picture: "Image", count: int) -> Iterator["Image"]:
+def picture_frames(picture: "Image", frames: int, max_mb: float) -> Iterator["Image"]:
     from PIL import ImageOps
 
-    for i in range(count):
-        with telling():
-            picture.seek(i)
-            frame = on_black(ImageOps.exif_transpose(picture))
-        yield frame
+    for i in range(frames):
+        picture.seek(i)
+        sized(picture, max_mb)
+        yield on_black(ImageOps.exif_transpose(picture))
 
 
 @contextmanager
-def opened_folder(folder: Path) -> Iterator[tuple[float | None, Iterator["Image"]]]:
+def opened_folder(folder: Path, max_mb: float) -> Iterator[tuple[float | None, Iterator["Image"]]]:
     """As `opened`, of the pictures right in a folder."""
-    yield None, folder_frames(pictures_of(folder))
+    yield None, folder_frames(pictures_of(folder), max_mb)
 
 
-def folder_frames(files: Sequence[Path]) -> Iterator["Image"]:
+def folder_frames(files: Sequence[Path], max_mb: float) -> Iterator["Image"]:
     for file in files:
         try:
-            with opened(file) as (_, pictures):
+            with opened(file, max_mb) as (_, pictures):
                 yield next(pictures)
         except Broken as reason:
             raise Broken(f"has a frame, {file.name}, which {reason}") from reason

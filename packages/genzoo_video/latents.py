@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genzoo.contract import Spec
+from genzoo.contract import GenerativeModel, Spec
 from genzoo.errors import UserError
 from genzoo_video.autoencoder import VideoAutoencoder
 
@@ -92,6 +92,6 @@ def load_space(state: Mapping[str, Any]) -> Pixels | Latents:
 
     if state["kind"] == "pixels":
         return Pixels()
-    autoencoder = build(state["config"], "autoencoder", Spec(shape=tuple(state["shape"])))
+    autoencoder = build(state["config"], GenerativeModel, "autoencoder", Spec(shape=tuple(state["shape"])))
     autoencoder.load_state_dict(state["weights"])
     return Latents(autoencoder, state["config"])

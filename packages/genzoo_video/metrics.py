@@ -4,6 +4,7 @@ Legend: n clips, C channels, T frames, H, W pixels, D features. Clips are pixels
 from 0 to 1.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from genzoo.errors import UserError
 from genzoo.metrics import class_coverage, frechet_distance
+from genzoo.reading import reading
 from genzoo_video.classifier import VERSION as READER
 from genzoo_video.classifier import clip_reader, features_of, labels_of
 
@@ -55,14 +57,9 @@ def video_distance(data: "VideoData", samples: Tensor, split: str, *, features: 
 
 def script_of(file: str) -> torch.nn.Module:
     """A network that the user names; UserError where it is no TorchScript file."""
-    if not Path(file).expanduser().is_file():
-        raise UserError(f"scoring.features={file}: there is no such file")
-    try:
-        with warnings.catch_warnings():  # PyTorch would have people move to torch.export; the field's networks have not
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(Path(file).expanduser()), map_location="cpu").eval()
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"scoring.features={file} is no TorchScript file: save the network with torch.jit") from error
+    with reading(os.path.expanduser(file), "scoring.features") as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # towards torch.export; the field's networks have not moved
+        return torch.jit.load(str(place), map_location="cpu").eval()
 
 
 def hash_of(file: str) -> str:

@@ -8,18 +8,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo_video.data import VideoData
 
 REFERENCE = 64
 """Real clips that a sample is compared with."""
 
 
+@part
 def motion(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
     """Mean change of a pixel from frame to frame."""
     pixels = data.pixels(x)
     return (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean(dim=(1, 2, 3, 4))
 
 
+@part
 def centred(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the mean distance of the middle of what is bright from the middle of the picture, over half its height."""
     light = (data.pixels(x) + 1).clamp(min=0).mean(dim=1) + 1e-4
@@ -31,6 +34,7 @@ def centred(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
     return -(down.square() + right.square() + 1e-8).sqrt().mean(dim=1)
 
 
+@part
 def plausible(x: Tensor, data: VideoData, cond: Mapping[str, Tensor]) -> Tensor:
     """Of glyphs, how well a tracker finds them in every frame: the mean cosine of the frames with glyphs painted where
     it found them. Of other clips, minus the root mean squared difference from the nearest of some real ones."""

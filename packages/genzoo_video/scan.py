@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ from genzoo.download import cache_folder
 from genzoo.errors import UserError
 from genzoo.keeping import folder_beside, keep
 from genzoo.progress import shown
-from genzoo_video.files import Broken, Colour, Fit, Size, about, because, fitted, opened, pictures_of
+from genzoo.reading import Broken, breaking, judge, unpacked_bytes
+from genzoo_video.files import MAX_MB, Colour, Fit, Size, about, fitted, opened, pictures_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +34,9 @@ FRAMES, ABOUT = "frames.u8", "about.json"
 """The files of what is kept: frames, and a `Scan` without them."""
 
 ARRAYS = (".npy", ".npz")
+
+LEAST_BYTES = 1000
+"""What each video of an array costs in memory, however small it is."""
 
 LEAST_SIDE = 8
 """Sides are a multiple of this where no size is asked for."""
@@ -65,17 +68,18 @@ class Asked:
     stride: int
     least: int
     max_frames: int
+    max_mb: float = MAX_MB
     frames_first: bool = False
 
 
-def scan(files: Sequence[tuple[str, Path]], where: Path, asked: Asked) -> Scan:
+def scan(files: Sequence[tuple[str, Path]], asked: Asked) -> Scan:
     """The frames of files, given as (name, file or folder of pictures), of which there is one at least.
 
     They are kept in the cache folder until the files or what is asked for change; where that cannot be written, in
     memory.
     """
     told = [(name, state_of(file)) for name, file in files]
-    key = repr((VERSION, str(where.resolve()), asdict(asked), told)).encode()
+    key = repr((VERSION, asdict(asked), told)).encode()
     place = cache_folder() / f"videos-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
     found = read_kept(place, asked)
     if found is None:
@@ -84,10 +88,10 @@ def scan(files: Sequence[tuple[str, Path]], where: Path, asked: Asked) -> Scan:
     return found
 
 
-def state_of(file: Path) -> list[tuple[str, int, int]]:
-    """Names, bytes and times of what belongs to a clip."""
-    parts = pictures_of(file) if file.is_dir() else [file]
-    return [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+def state_of(file: Path) -> list[tuple[str | int, ...]]:
+    """Of what belongs to a clip: what changes where a file is written anew, and stays where its folder is moved."""
+    parts = [(part.name, part.stat()) for part in (pictures_of(file) if file.is_dir() else [file])]
+    return [(name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in parts]
 
 
 def read_all(files: Sequence[tuple[str, Path]], place: Path, asked: Asked) -> Scan:
@@ -153,7 +157,7 @@ def read_kept(place: Path, asked: Asked) -> Scan | None:
             return None
         frames = np.memmap(place / FRAMES, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
         return Scan(frames=frames, **kept)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # a damaged file says all sorts
         return None
 
 
@@ -167,7 +171,7 @@ def most_common_size(files: Sequence[tuple[str, Path]], asked: Asked) -> Size:
     sizes: Counter[Size] = Counter()
     for _, file in shown(files, "looking"):
         try:
-            sizes[array_of(file, asked)[0].shape[2:4] if is_array(file) else about(file)[0]] += 1
+            sizes[array_of(file, asked)[0].shape[2:4] if is_array(file) else about(file, asked.max_mb)[0]] += 1
         except Broken:
             continue
     most = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size), default=(LEAST_SIDE, LEAST_SIDE))
@@ -187,7 +191,7 @@ def clips_in(
         names = [f"{name}[{i}]" for i in range(len(videos))] if len(videos) > 1 else [name]
         yield None, zip(names, labels or [""] * len(videos), map(pictures_in, videos), strict=True)
     else:
-        with opened(file) as (rate, pictures):
+        with opened(file, asked.max_mb) as (rate, pictures):
             yield rate, iter([(name, "", pictures)])
 
 
@@ -208,18 +212,12 @@ def array_of(file: Path, asked: Asked) -> tuple[np.ndarray, list[str]]:
 
     [N, T, H, W] and [N, T, H, W, 1 or 3]; one video [T, H, W] or [T, H, W, 3]; [T, N, H, W] where frames come first.
     """
-    labels: list[str] = []
-    try:
-        x = np.load(file, mmap_mode="r" if file.suffix.lower() == ".npy" else None, allow_pickle=False)
-        if isinstance(x, np.lib.npyio.NpzFile):
-            with x:
-                videos = [key for key in x.files if key != "labels"]
-                if len(videos) != 1:
-                    raise Broken(f"holds the arrays {', '.join(x.files) or '(none)'}: give one of videos, and `labels`")
-                labels = [str(label) for label in x["labels"].ravel()] if "labels" in x.files else []
-                x = x[videos[0]]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise Broken(f"is not an array, or is damaged ({because(error)})") from error
+    with breaking("is not an array, or is damaged"):
+        x, labels = (
+            unpacked(file, asked.max_mb)
+            if zipfile.is_zipfile(file)
+            else (np.lib.format.open_memmap(file, mode="r"), [])
+        )
     if x.dtype != np.uint8 or not 3 <= x.ndim <= 5 or (x.ndim == 5 and x.shape[-1] not in (1, 3)) or not x.size:
         raise Broken(f"is {x.dtype} {list(x.shape)}: give uint8 [N, T, H, W] or [N, T, H, W, 3], 0 to 255")
     if asked.frames_first:
@@ -230,3 +228,16 @@ def array_of(file: Path, asked: Asked) -> tuple[np.ndarray, list[str]]:
     if labels and len(labels) != len(x):
         raise Broken(f"has {len(labels)} labels for {len(x)} videos: give one each")
     return x, labels
+
+
+def unpacked(file: Path, max_mb: float) -> tuple[np.ndarray, list[str]]:
+    """The videos of an NPZ file, and what its array `labels` says. Broken where its arrays would be of more than
+    max_mb."""
+    judge(unpacked_bytes(file), max_mb)
+    with open(file, "rb") as packed, np.load(packed, allow_pickle=False) as arrays:
+        videos = [key for key in arrays.files if key != "labels"]
+        if len(videos) != 1:
+            raise Broken(f"holds the arrays {', '.join(arrays.files) or '(none)'}: give one of videos, and `labels`")
+        x, labels = arrays[videos[0]], arrays["labels"].ravel() if "labels" in arrays.files else np.empty(0)
+    judge(LEAST_BYTES * (len(labels) + len(x)), max_mb)
+    return x, [str(label) for label in labels]

@@ -3,6 +3,7 @@
 Legend: N clips, F frames of all clips, T frames of one, H x W pixels, C channels: 1 is gray, 3 is red, green, blue.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,19 @@ import numpy as np
 from genzoo.download import cache_folder, download
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, validating
-from genzoo_video.files import FILMS, MAX_FRAMES, MOVING, PICTURES, STILL_FPS, Colour, Fit, check_options, natural
+from genzoo.reading import reading
+from genzoo_video.files import (
+    FILMS,
+    MAX_FRAMES,
+    MAX_MB,
+    MOVING,
+    PICTURES,
+    STILL_FPS,
+    Colour,
+    Fit,
+    check_options,
+    natural,
+)
 from genzoo_video.scan import ARRAYS, Asked, scan
 
 SUFFIXES = (*FILMS, *MOVING, *PICTURES, *ARRAYS)
@@ -80,14 +93,15 @@ def find_videos(
     on_error: Literal["stop", "skip"] = "stop",
     seed: int = 0,
     max_frames: int = MAX_FRAMES,
+    max_mb: float = MAX_MB,
 ) -> Videos:
     """The clips of "moving_mnist" (public), a file, or a folder with all below it.
 
     A clip is a film, a moving picture, a folder of pictures without films beside or below them (its frames), or a video
     in a NumPy file of uint8 [N, T, H, W] or [N, T, H, W, 3].
     size: (H, W) of all frames; None: that of most files, both sides rounded down to a multiple of 8.
-    colour, fit, stride, max_frames: see `files.read_video`. A rate that is not that of most is kept, and told on
-        stderr; what has none takes theirs, or `files.STILL_FPS`.
+    colour, fit, stride, max_frames, max_mb: see `files.read_video`. A rate that is not that of most is kept, and told
+        on stderr; what has none takes theirs, or `files.STILL_FPS`.
     least: shorter clips, in frames, are broken.
     Labels are the first folders, where there are any (the second, where the first are splits), or `labels` of an NPZ.
     The split is that of folders train/, val/ and test/, where there are any; else val are the files whose name
@@ -103,11 +117,12 @@ def find_videos(
     if val_frames is not None and val_frames < 1:
         raise UserError(f"data.val_frames is at least 1, not {val_frames}")
     check_options(size, colour, fit, stride)
-    folder, files = find(path)
+    files = find(path)
     usable = [found for found in files if not found.broken]
     refuse(path, [(found.name, found.broken) for found in files if found.broken], len(files), on_error, bool(usable))
-    asked = Asked(tuple(size) if size else None, colour, fit, stride, least, max_frames, path.lower() == "moving_mnist")
-    read = scan([(found.name, found.file) for found in usable], folder, asked)
+    frames_first = path.lower() == "moving_mnist"
+    asked = Asked(tuple(size) if size else None, colour, fit, stride, least, max_frames, max_mb, frames_first)
+    read = scan([(found.name, found.file) for found in usable], asked)
     refuse(path, [*read.broken.items()], len(files), on_error, bool(read.names))
     of = [usable[source] for source in read.sources]
     names, starts = read.names, np.array([0, *read.ends], np.int64)
@@ -156,25 +171,27 @@ def cut(path: str, name: str, count: int, last: int, least: int) -> tuple[list[s
 # ---- files
 
 
-def find(path: str) -> tuple[Path, list[Found]]:
-    """The folder, and the clips below it in the order of their names, with what the folders say of them."""
+def find(path: str) -> list[Found]:
+    """The clips of a file or a folder in the order of their names, with what the folders say of them."""
     if path.lower() == "moving_mnist":
         if not (cache_folder() / "moving_mnist.npy").is_file():
             print(f"moving_mnist: 819 MB from {MOVING_MNIST[0]}", file=sys.stderr)
         file = download(*MOVING_MNIST, name="moving_mnist.npy")
-        return file.parent, [Found(file, "moving_mnist")]
+        return [Found(file, "moving_mnist")]
     if not path:
         raise UserError("data.path is empty: give a file, a folder, or moving_mnist")
-    place = Path(path).expanduser()
-    if place.is_file():
+    place = Path(os.path.expanduser(path))
+    if not os.path.exists(place):
+        raise UserError(f"data.path={path}: there is no such file or folder (known sets: moving_mnist)")
+    with reading(place):  # no pipe, no device
+        folder = place.is_dir()
+    if not folder:
         if place.suffix.lower() not in SUFFIXES:
             raise UserError(f"data.path={path}: known endings are {', '.join(SUFFIXES)}")
-        return place.parent, [Found(place, place.name)]
-    if not place.is_dir():
-        raise UserError(f"data.path={path}: there is no such file or folder (known sets: moving_mnist)")
+        return [Found(place, place.name)]
     parts = clips_below(path, place)
     if () in parts:
-        return place, [Found(place, place.resolve().name)]
+        return [Found(place, place.resolve().name)]
     by_split = splits_first([(*names, "") for names in parts])
     files = []
     for names in parts:
@@ -185,7 +202,7 @@ def find(path: str) -> tuple[Path, list[Found]]:
     if any(found.label for found in files):
         bare = "lies in no folder, and others do, which is a label"
         files = [found if found.label else replace(found, broken=bare) for found in files]
-    return place, official(files)
+    return official(files)
 
 
 def clips_below(path: str, place: Path) -> list[tuple[str, ...]]:

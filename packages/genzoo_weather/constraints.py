@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Spec, part
 from genzoo_weather import physics
 from genzoo_weather.metrics import band, channel, flows, potential
 from genzoo_weather.transform import SphericalTransform
@@ -24,6 +24,7 @@ LEAK = 1e-3
 """Of the mean depth: a change that counts as much as an imbalance as large as that of real maps."""
 
 
+@part
 class Residual:
     """A penalty of `objective=native`: how far a residual of the estimate exceeds that of the real map it is
     meant to be, over the mean residual of real maps. Not towards zero: real winds are not quite in balance either.

@@ -3,7 +3,6 @@
 Legend: B batch, n samples (members), K past maps, C channels (variable and level), H latitudes, W longitudes, T leads.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +13,11 @@ from torch import Tensor
 
 from genzoo.contract import Batch, Data, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
-from genzoo.errors import UserError
+from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Exhibit, still
-from genzoo_weather.fields import Fields, open_fields, to_minutes
+from genzoo.reading import reason
+from genzoo_weather.apart import open_fields
+from genzoo_weather.fields import Fields, day_of, to_minutes
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import Variable
 
@@ -27,8 +28,8 @@ FITTED = 512
 class WeatherData(Data):
     """Pairs of the last maps and the next one.
 
-    path: "simulated", or a file, a folder or a pattern of files, or a Zarr store (see `fields.open_fields`, also for
-        variables, levels, region, units and missing).
+    path: "simulated", or a file, a folder or a pattern of files, or a Zarr store (see `apart.open_fields`, also for
+        variables, levels, region, units, missing and max_mb).
     past: maps that a forecast is given. step_hours: between two maps; default: as the file has them.
     start, end: the first and the last day of the data that are used; val_from: the day that validation begins, default
         so that it gets the last `val_fraction`.
@@ -58,6 +59,7 @@ class WeatherData(Data):
         unconditional: float = 0.1,
         simulation: dict[str, int] | None = None,
         memory_gb: float = 4.0,
+        max_mb: float = 1000.0,
         seed: int = 0,
     ) -> None:
         if past < 1:
@@ -70,6 +72,7 @@ class WeatherData(Data):
             raise UserError(f"data.step_hours must be above 0, not {step_hours:g}")
         self.path, self.past, self.step_hours, self.unconditional = path, past, step_hours, unconditional
         self.choice = {"variables": variables, "levels_hpa": levels_hpa, "region": region, "units": units}
+        self.choice["max_mb"] = max_mb
         self.missing, self.simulation, self.memory_gb, self.seed = missing, dict(simulation or {}), memory_gb, seed
         self.days = {"data.start": start, "data.end": end, "data.val_from": val_from}
         self.val_fraction = val_fraction
@@ -118,7 +121,8 @@ class WeatherData(Data):
             raise UserError(f"data.step_hours: the model makes {self.fitted['step_minutes'] / 60:g}-hour steps")
         self._check(fields)
         size = len(times) * int(np.prod(self.spec.shape)) * 4 / 1e9
-        self.kept = torch.cat([self._read(part) for part in parts(len(times))]) if size <= self.memory_gb else None
+        pieces = fields.pieces(np.arange(len(times))) if size <= self.memory_gb else ()
+        self.kept = torch.cat([fields.read(piece) for piece in pieces]) if pieces else None
 
     def _open(self, path: str) -> Fields:
         if path == "simulated":
@@ -131,10 +135,17 @@ class WeatherData(Data):
     def _fit(self, step: int) -> None:
         """Mean and standard deviation of every channel over the training maps, in its unit."""
         places = np.unique(self.first["train"])
-        x = self.fields.read(places[np.unique(np.linspace(0, len(places) - 1, FITTED).astype(int))]).double()
-        grid = Grid(torch.from_numpy(self.fields.latitude_deg), torch.from_numpy(self.fields.longitude_deg))
-        mean = grid.mean(x).mean(0)
-        std = grid.mean((x - mean.view(-1, 1, 1)).square()).mean(0).sqrt()
+        places = places[np.unique(np.linspace(0, len(places) - 1, FITTED).astype(int))]
+        with user_errors(f"data.path={self.path}: "):
+            grid = Grid(torch.from_numpy(self.fields.latitude_deg), torch.from_numpy(self.fields.longitude_deg))
+        means, squares = [], []  # of each map, and about its mean
+        for piece in self.fields.pieces(places):
+            x = self.fields.read(piece).double()
+            means.append(grid.mean(x))
+            squares.append(grid.mean((x - means[-1][..., None, None]).square()))
+        means = torch.cat(means)
+        mean = means.mean(0)
+        std = (torch.cat(squares) + (means - mean).square()).mean(0).sqrt()
         still = std <= 1e-6 * mean.abs()
         if still.any():
             still = self.fields.variables[int(still.nonzero()[0])].key
@@ -168,11 +179,11 @@ class WeatherData(Data):
             raise UserError(f"these maps have {size} points from {corner}; the model has another grid: see data.region")
 
     def _read(self, places: np.ndarray) -> Tensor:
-        return self.encode(self.fields.read(places))
+        return self.fields.read(places) if self.kept is None else self.kept[torch.from_numpy(places)]
 
     def frames(self, places: np.ndarray) -> Tensor:
         """Maps at positions of the data, in model space [B, C, H, W]."""
-        return self._read(places) if self.kept is None else self.kept[torch.from_numpy(places)]
+        return self.encode(self._read(places))
 
     @property
     def seasons(self) -> bool:
@@ -204,16 +215,14 @@ class WeatherData(Data):
         return self.fitted
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if "step_minutes" not in state:
-            raise UserError("this checkpoint is not one of weather maps")
-        self.fitted, self.past = dict(state), state["past"]
-        self.variables = [
-            Variable(v["name"], v["unit"], v["level_hpa"], v["standard_name"], v["source"]) for v in state["variables"]
-        ]
-        self.grid = Grid(
-            *(torch.tensor(state[axis], dtype=torch.float64) for axis in ("latitude_deg", "longitude_deg"))
-        )
-        self.step_minutes = state["step_minutes"]
+        try:
+            self.fitted, self.past, self.step_minutes = dict(state), state["past"], state["step_minutes"]
+            names = ("name", "unit", "level_hpa", "standard_name", "source")
+            self.variables = [Variable(*(v[name] for name in names)) for v in state["variables"]]
+            axes = (state["latitude_deg"], state["longitude_deg"])
+            self.grid = Grid(*(torch.tensor(axis, dtype=torch.float64) for axis in axes))
+        except Exception as error:
+            raise UserError(f"this checkpoint is not one of weather maps ({reason(error)})") from error
 
     # ---- examples
 
@@ -259,8 +268,8 @@ class WeatherData(Data):
         return self.first[split]
 
     def fingerprint(self, split: str) -> str:
-        first = self._split(split)
-        return self.fields.select(np.unique(first + self.past * self.stride)).fingerprint()
+        ages = np.arange(self.past + 1) * self.stride
+        return self.fields.fingerprint(np.unique(self._split(split)[:, None] + ages), self._read)
 
     # ---- forecasts
 
@@ -378,22 +387,6 @@ class WeatherData(Data):
         return metrics.forecasts(self, sample, split, starts=starts, members=members, leads=sorted(set(leads)))
 
 
-def parts(n: int, size: int = 256) -> Iterator[np.ndarray]:
-    """0 … n - 1 in pieces."""
-    for i in range(0, n, size):
-        yield np.arange(i, min(i + size, n))
-
-
 def follows(fields: Fields, first: np.ndarray, second: np.ndarray, minutes: int) -> np.ndarray:
     """Whether the maps at positions `second` are of the same member as those at `first`, so many minutes later."""
     return (fields.member[first] == fields.member[second]) & (fields.minutes[second] - fields.minutes[first] == minutes)
-
-
-def day_of(text: str, key: str) -> np.ndarray:
-    """A date as numpy has it; UserError where it is none."""
-    try:
-        if not re.match(r"\d{4}-\d\d-\d\d($|[T ])", str(text)):
-            raise ValueError(text)
-        return np.datetime64(str(text))
-    except ValueError as error:
-        raise UserError(f"{key}={text} is no date such as 2009-01-31 or 2009-01-31T12") from error

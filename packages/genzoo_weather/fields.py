@@ -1,19 +1,21 @@
 """Maps over time, from files that xarray opens: NetCDF, Zarr, GRIB. Latitudes from south to north, SI units.
 
+This is the side of the process that decodes (see `decoder`); the other is `apart`.
+
 Legend: N times, C channels (variable and level), H latitudes, W longitudes.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genzoo.errors import UserError
-from genzoo_weather.files import NEAR, cut, open_datasets, rename
+from genzoo.reading import judge
+from genzoo_weather.files import NEAR, at, cut, open_datasets, rename
 from genzoo_weather.variables import Variable, conversion, known
 
 if TYPE_CHECKING:
@@ -22,30 +24,45 @@ if TYPE_CHECKING:
 EPOCH = np.datetime64("2000-01-01T00:00", "m")
 """Times are whole minutes since then."""
 
+PIECE = 64e6
+"""Bytes of maps that are read at once, where many are gone through."""
+
 
 @dataclass
 class Fields:
     """Maps of the same variables on one grid, member by member (of an ensemble; else all are of member 0), each in the
-    order of time. read: gives the maps of some positions, float32 [n, C, H, W]."""
+    order of time. read: gives the maps of some positions, float32 [n, C, H, W]. remote: whether they come over a
+    network."""
 
     variables: list[Variable]
     latitude_deg: np.ndarray
     longitude_deg: np.ndarray
     minutes: np.ndarray
     member: np.ndarray
-    read: Callable[[np.ndarray], Tensor]
+    read: Callable[[np.ndarray], Any]
+    remote: bool = False
 
     def select(self, keep: np.ndarray) -> "Fields":
         """Only the positions in `keep`, in that order."""
         return replace(self, minutes=self.minutes[keep], member=self.member[keep], read=lambda i: self.read(keep[i]))
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the grid, the times and at most 64 of the maps."""
-        digest = hashlib.sha256(repr(self.variables).encode())
-        for part in (self.latitude_deg, self.longitude_deg, self.minutes):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        some = np.unique(np.linspace(0, len(self.minutes) - 1, min(64, len(self.minutes))).astype(int))
-        digest.update(self.read(some).numpy().tobytes())
+    def pieces(self, places: np.ndarray) -> Iterator[np.ndarray]:
+        """Positions, so many at once as are read without need of much memory."""
+        size = 4 * len(self.variables) * len(self.latitude_deg) * len(self.longitude_deg)
+        at_once = max(1, int(PIECE // size))
+        for i in range(0, len(places), at_once):
+            yield places[i : i + at_once]
+
+    def fingerprint(self, places: np.ndarray, read: Callable[[np.ndarray], Any] | None = None) -> str:
+        """SHA-256 of the grid, and of the times and all values at these positions (over a network, of at most 64 maps).
+        read: in place of the files'."""
+        digest = hashlib.sha256(repr([(v.key, v.unit) for v in self.variables]).encode())
+        for part in (self.latitude_deg, self.longitude_deg, self.minutes[places], self.member[places]):
+            digest.update(np.ascontiguousarray(part))
+        if self.remote:
+            places = places[np.unique(np.linspace(0, len(places) - 1, min(64, len(places))).astype(int))]
+        for piece in self.pieces(places):
+            digest.update(np.ascontiguousarray((read or self.read)(piece)))
         return digest.hexdigest()
 
 
@@ -59,7 +76,17 @@ def to_datetime(minutes: np.ndarray) -> np.ndarray:
     return (EPOCH + minutes.astype("timedelta64[m]")).astype("datetime64[ns]")
 
 
-def open_fields(
+def day_of(text: str, key: str) -> np.ndarray:
+    """A date as numpy has it; UserError where it is none."""
+    try:
+        if not re.match(r"\d{4}-\d\d-\d\d($|[T ])", str(text)):
+            raise ValueError(text)
+        return np.datetime64(str(text))
+    except ValueError as error:
+        raise UserError(f"{key}={text} is no date such as 2009-01-31 or 2009-01-31T12") from error
+
+
+def open_here(
     path: str,
     *,
     variables: Sequence[str] | None = None,
@@ -67,48 +94,29 @@ def open_fields(
     region: Sequence[float] | None = None,
     units: Mapping[str, str] | None = None,
     missing: str = "stop",
+    max_mb: float = 1000.0,
     like: Sequence[Variable] | None = None,
+    tell: Callable[[str], None] = lambda file: None,
 ) -> Fields:
-    """The maps in a file, a folder or a pattern of files, or a Zarr store (local, or gs://, s3://, https://), which are
-    read as they are needed. Files of the same variables are joined along time, others side by side.
-
-    variables: names as in the file or as here (z, msl …); default: all that have latitude and longitude.
-    levels_hpa: pressure levels; default all. region: south, north, west, east in degrees.
-    units: of variables whose file does not say, or says it wrongly. missing: "stop" or "fill" (the nearest value).
-    like: channels to take, in this order, in place of variables and levels_hpa.
-    """
+    """What `apart.open_fields` says, in this process. tell: is called with each file's name before it is touched."""
     if missing not in ("stop", "fill"):
         raise UserError(f"data.missing is stop or fill, not {missing!r}")
-    datasets = [rename(dataset, path) for dataset in open_datasets(path)]
-    wanted = [*variables] if variables else []
-    if like:
-        names = dict.fromkeys(name for v in like for name in (v.source, v.name, v.key))
-        wanted = [name for name in names if any(same(name, found, d) for d in datasets for found in d.data_vars)]
-    there = {found: d for d in datasets for found in d.data_vars}
-    for name in wanted:
-        if not any(same(name, found, d) for found, d in there.items()):
-            raise UserError(f"data.path={path} has no variable {name}; it has: {', '.join(map(str, there))}")
-    chosen = [(d, [f for n in wanted for f in d.data_vars if same(n, f, d)] if wanted else mapped(d)) for d in datasets]
-    chosen = [(d, list(dict.fromkeys(names))) for d, names in chosen if names]
-    if not chosen:
-        raise UserError(f"data.path={path} has no variable with latitude and longitude; see data.variables")
-    for d, names in chosen:
-        if bare := [name for name in names if name not in mapped(d)]:
-            raise UserError(f"{bare[0]} of data.path={path} is no map: it has no latitude and longitude")
+    opened = [(file, rename(dataset, file)) for file, dataset in open_datasets(path, max_mb, tell)]
+    wanted, chosen = choose([dataset for _, dataset in opened], variables, like, path)
+    there = [found for _, dataset in opened for found in dataset.data_vars]
     for key in units or {}:
         if not any(key in (name, getattr(known(str(name)), "name", None)) for name in there):
             raise UserError(f"data.units={{{key}: …}}: data.path={path} has no such variable")
     if levels_hpa:
-        levels = {float(x) for d, _ in chosen if "level" in d.coords for x in np.atleast_1d(d["level"].values)}
+        levels = {float(x) for d in chosen if "level" in d.coords for x in np.atleast_1d(d["level"].values)}
         if absent := [level for level in levels_hpa if level not in levels] if levels else []:
             there_are = ", ".join(f"{x:g}" for x in sorted(levels, reverse=True))
             raise UserError(f"data.path={path} has no level {absent[0]:g} hPa; it has: {there_are}")
-    parts = [
-        part for d, names in chosen if (part := of_dataset(cut(d[names], region, path), names, levels_hpa, units, path))
-    ]
     groups: dict[tuple[str, ...], list[Fields]] = {}
-    for part in parts:
-        groups.setdefault(tuple(v.key for v in part.variables), []).append(part)
+    for (file, _), dataset in zip(opened, chosen, strict=True):
+        part = of_dataset(cut(dataset, region, file), levels_hpa, units, file, max_mb, tell) if dataset else None
+        if part:
+            groups.setdefault(tuple(v.key for v in part.variables), []).append(part)
     fields = side_by_side([in_time(group, path) for group in groups.values()], path)
     keys = [v.key for v in fields.variables]
     if twice := [key for key in keys if keys.count(key) > 1]:
@@ -124,9 +132,33 @@ def open_fields(
         fields,
         variables=[fields.variables[c] for c in order],
         read=lambda i: whole(read(i)[:, order], fields.variables, to_datetime(fields.minutes[i]), missing, path),
+        remote="://" in path,
     )
     check_plausible(fields, path)
     return fields
+
+
+def choose(
+    datasets: "Sequence[xarray.Dataset]", variables: Sequence[str] | None, like: Sequence[Variable] | None, path: str
+) -> "tuple[list[str], list[xarray.Dataset]]":
+    """The names that are wanted, and of each data set (which may be empty) what is."""
+    wanted = [*variables] if variables else []
+    if like:
+        names = dict.fromkeys(name for v in like for name in (v.source, v.name, v.key))
+        wanted = [name for name in names if any(same(name, found, d) for d in datasets for found in d.data_vars)]
+    there = {found: d for d in datasets for found in d.data_vars}
+    for name in wanted:
+        if not any(same(name, found, d) for found, d in there.items()):
+            raise UserError(f"data.path={path} has no variable {name}; it has: {', '.join(map(str, there))}")
+    chosen = []
+    for d in datasets:
+        names = [f for n in wanted for f in d.data_vars if same(n, f, d)] if wanted else mapped(d)
+        if bare := [name for name in names if name not in mapped(d)]:
+            raise UserError(f"{bare[0]} of data.path={path} is no map: it has no latitude and longitude")
+        chosen.append(d[list(dict.fromkeys(names))])
+    if not any(map(len, chosen)):
+        raise UserError(f"data.path={path} has no variable with latitude and longitude; see data.variables")
+    return wanted, chosen
 
 
 def mapped(dataset: "xarray.Dataset") -> list[Hashable]:
@@ -154,16 +186,16 @@ def wanted_order(variables: Sequence[Variable], wanted: Sequence[str], levels: S
 
 def of_dataset(
     dataset: "xarray.Dataset",
-    names: Sequence[Hashable],
     levels_hpa: Sequence[float] | None,
     units: Mapping[str, str] | None,
     path: str,
+    max_mb: float,
+    tell: Callable[[str], None],
 ) -> Fields | None:
     """The maps of one data set whose axes have our names; None where it has none of the levels."""
     channels: list[tuple[Hashable, int | None, float, float]] = []
     described: list[Variable] = []
-    for name in names:
-        array = dataset[name]
+    for name, array in dataset.data_vars.items():
         if odd := set(array.dims) - {"latitude", "longitude", "time", "level", "member"}:
             raise UserError(
                 f"{name} of data.path={path} has an axis {sorted(map(str, odd))[0]!r}: select one place of it first"
@@ -181,27 +213,30 @@ def of_dataset(
         return None
     latitude, longitude = (dataset[axis].values.astype(float) for axis in ("latitude", "longitude"))
     times, members = to_minutes(dataset["time"].values), dataset.sizes.get("member", 1)
+    with at(path):
+        judge(4 * len(channels) * len(latitude) * len(longitude) + 16 * len(times) * members, max_mb)
 
-    def read(indices: np.ndarray) -> Tensor:
+    def read(indices: np.ndarray) -> np.ndarray:
         import xarray
 
+        tell(path)
         indices = np.atleast_1d(indices)
         which = {"member": indices // len(times), "time": indices % len(times)}
         maps = np.empty((len(indices), len(channels), len(latitude), len(longitude)), np.float32)
-        for name in names:
+        for name, array in dataset.data_vars.items():
             mine = [c for c, channel in enumerate(channels) if channel[0] == name]
-            array = dataset[name]
             if "level" in array.dims:
                 array = array.isel(level=[channels[c][1] for c in mine])
             picked = array.isel({k: xarray.DataArray(v, dims="sample") for k, v in which.items() if k in array.dims})
             if "sample" not in picked.dims:
                 picked = picked.expand_dims(sample=len(indices))
             levels = ("level",) if "level" in picked.dims else ()
-            values = picked.transpose("sample", *levels, "latitude", "longitude").values
+            with at(path):
+                values = picked.transpose("sample", *levels, "latitude", "longitude").values
             for place, c in enumerate(mine):
                 _, _, factor, offset = channels[c]
                 maps[:, c] = (values[:, place] if levels else values) * factor + offset
-        return torch.from_numpy(maps)
+        return maps
 
     member = np.repeat(np.arange(members), len(times))
     return Fields(described, latitude, longitude, np.tile(times, members), member, read)
@@ -233,14 +268,13 @@ def in_time(group: Sequence[Fields], path: str) -> Fields:
     same_grid(group, path)
     ends = np.cumsum([len(part.minutes) for part in group])
 
-    def read(indices: np.ndarray) -> Tensor:
+    def read(indices: np.ndarray) -> np.ndarray:
         owner = np.searchsorted(ends, indices, side="right")
-        maps = torch.empty(
-            len(indices), len(group[0].variables), len(group[0].latitude_deg), len(group[0].longitude_deg)
-        )
+        shape = len(group[0].variables), len(group[0].latitude_deg), len(group[0].longitude_deg)
+        maps = np.empty((len(indices), *shape), np.float32)
         for i in np.unique(owner):
             mine = owner == i
-            maps[torch.from_numpy(mine)] = group[i].read(indices[mine] - (ends[i] - len(group[i].minutes)))
+            maps[mine] = group[i].read(indices[mine] - (ends[i] - len(group[i].minutes)))
         return maps
 
     minutes, member = (np.concatenate([getattr(part, name) for part in group]) for name in ("minutes", "member"))
@@ -259,15 +293,16 @@ def side_by_side(group: Sequence[Fields], path: str) -> Fields:
                 "choose by data.variables, or files of the same times"
             )
     every = [variable for part in group for variable in part.variables]
-    return replace(group[0], variables=every, read=lambda i: torch.cat([part.read(i) for part in group], dim=1))
+    return replace(group[0], variables=every, read=lambda i: np.concatenate([p.read(i) for p in group], axis=1))
 
 
-def whole(x: Tensor, variables: Sequence[Variable], times: np.ndarray, missing: str, path: str) -> Tensor:
+def whole(x: np.ndarray, variables: Sequence[Variable], times: np.ndarray, missing: str, path: str) -> np.ndarray:
     """Maps without gaps: refused, or filled with the nearest value of the same map."""
-    gaps = ~torch.isfinite(x)
+    gaps = ~np.isfinite(x)
     if not gaps.any():
         return x
-    sample, channel = (int(i) for i in gaps.flatten(2).any(-1).nonzero()[0])
+    holed = np.argwhere(gaps.any((2, 3))).tolist()
+    sample, channel = holed[0]
     where = f"{variables[channel].key} of data.path={path} at {np.datetime_as_string(times[sample], 'm')}"
     if missing == "stop":
         raise UserError(
@@ -275,20 +310,20 @@ def whole(x: Tensor, variables: Sequence[Variable], times: np.ndarray, missing: 
         )
     from scipy.ndimage import distance_transform_edt
 
-    for i, c in gaps.flatten(2).any(-1).nonzero().tolist():
+    for i, c in holed:
         if gaps[i, c].all():
             raise UserError(
                 f"{variables[c].key} of data.path={path} at {np.datetime_as_string(times[i], 'm')} is empty"
             )
-        nearest = distance_transform_edt(gaps[i, c].numpy(), return_distances=False, return_indices=True)
-        x[i, c] = x[i, c][tuple(torch.from_numpy(part) for part in nearest)]
+        nearest = distance_transform_edt(gaps[i, c], return_distances=False, return_indices=True)
+        x[i, c] = x[i, c][tuple(nearest)]
     return x
 
 
 def check_plausible(fields: Fields, path: str) -> None:
     """UserError where the first map cannot be in the unit that the file says."""
     first = fields.read(np.array([0]))[0]
-    for variable, value in zip(fields.variables, first.mean((1, 2)).tolist(), strict=True):
+    for variable, value in zip(fields.variables, first.mean((1, 2), dtype=float).tolist(), strict=True):
         about = known(variable.name)
         if about and not about.plausible[0] <= value <= about.plausible[1]:
             raise UserError(

@@ -63,7 +63,9 @@ class Grid:
         x = north.clamp(-90, 90).deg2rad()
         pole = north.abs() > 90 - POLE
         inverse = torch.where(pole, 0.0, 1 / x.cos())
-        gaussian, bands = gaussian_latitudes(len(x))
+        angle = (torch.arange(len(x), dtype=torch.float64) + 0.75) * (math.pi / (len(x) + 0.5))
+        near = -angle.cos().arcsin().rad2deg()  # to a degree and better; exactly costs the third power of the rows
+        gaussian, bands = gaussian_latitudes(len(x) if (near - north).abs().max() < 10 / len(x) else 1)
         if (gaussian - north).abs().max() > SAME_DEGREES:
             inner = (x[1:] + x[:-1]) / 2
             edges = torch.cat([2 * x[:1] - inner[:1], inner, 2 * x[-1:] - inner[-1:]])

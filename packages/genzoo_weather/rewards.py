@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo.errors import UserError
 from genzoo_weather.constraints import Residual
 from genzoo_weather.data import WeatherData
@@ -19,6 +20,7 @@ WORST = 10.0
 """Of an imbalance, over that of real maps."""
 
 
+@part
 def low(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor], *, region: list[float]) -> Tensor:
     """How much lower pressure, geopotential or depth is in a region (south, north, west, east in degrees) than in the
     mean of its latitudes, in standard deviations of the training maps."""
@@ -28,6 +30,7 @@ def low(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor], *, region: lis
     return here.mean(dim=(1, 2)) - here[:, :, columns].mean(dim=(1, 2))
 
 
+@part
 def wind(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor], *, region: list[float]) -> Tensor:
     """Mean speed of the wind in a region, m/s; of the first level there is."""
     names = [variable.name for variable in data.variables]
@@ -39,6 +42,7 @@ def wind(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor], *, region: li
     return (u.square() + v.square() + 1e-6).sqrt().mean(dim=(1, 2))
 
 
+@part
 def in_balance(x: Tensor, data: WeatherData, cond: Mapping[str, Tensor]) -> Tensor:
     """Minus the mean square of the wind that is not geostrophic, poleward of 30 degrees, over that of real maps; no
     less than -`WORST`, that one map does not decide."""

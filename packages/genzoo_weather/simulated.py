@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def simulated_fields(options: Mapping[str, Any]) -> Fields:
     told = {name: p.default for name, p in known.items()} | dict(options)
     name = f"shallow_water_{VERSION}_{seed_of(json.dumps(told)):016x}"
     file = cache_folder() / f"{name}.npz"
-    if not file.is_file():
+    try:
+        kept = load(file)
+    except Exception:  # there is none, or a damaged one: it is made anew
         print(f"simulating {told['trajectories']} x {told['days']:g} days of weather, kept in {file}", file=sys.stderr)
         with user_errors("data.simulation: "):
             made = simulate(**told)
@@ -47,10 +50,15 @@ def simulated_fields(options: Mapping[str, Any]) -> Fields:
             part, maps=made.fields.numpy(), latitude=made.latitude_deg.numpy(), longitude=made.longitude_deg.numpy()
         )
         os.replace(part, file)
-    with np.load(file) as kept:
-        maps = torch.from_numpy(kept["maps"])
-        latitude, longitude = kept["latitude"].astype(float), kept["longitude"].astype(float)
+        kept = load(file)
+    maps, latitude, longitude = torch.from_numpy(kept["maps"]), kept["latitude"], kept["longitude"]
     times = np.arange(maps.shape[1]) * round(told["every_hours"] * 60)
     flat = maps.flatten(0, 1)
     minutes, member = np.tile(times, len(maps)).astype(np.int64), np.repeat(np.arange(len(maps)), len(times))
     return Fields(CHANNELS, latitude, longitude, minutes, member, lambda i: flat[torch.from_numpy(i)])
+
+
+def load(file: Path) -> dict[str, np.ndarray]:
+    """All that is in an NPZ file."""
+    with np.load(file) as kept:
+        return {"maps": kept["maps"], **{axis: kept[axis].astype(float) for axis in ("latitude", "longitude")}}

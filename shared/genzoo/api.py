@@ -5,24 +5,20 @@
 >>> genzoo.load(run).sample(4, prompt="The ")                           # doctest: +SKIP
 """
 
-import inspect
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genzoo import checkpoint
-from genzoo.config import assignments, build, check_options, check_type, compose_config, did_you_mean, flat, plain
+from genzoo.config import build, compose_config, split_options
 from genzoo.contract import Data, GenerativeModel, Objective, Spec
 from genzoo.draws import seed_of, torch_generator
 from genzoo.errors import UserError, user_errors
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from genzoo.reading import reason
 
 
 @dataclass
@@ -131,41 +127,39 @@ class Trained:
         return {name: value.to(self.device) for name, value in cond.items()}, {**more, **extra}
 
 
-def split_options(model: GenerativeModel, data: Data, options: Mapping[str, Any]) -> tuple[dict, dict]:
-    """Sorts sampling options into those of `data.condition` and those of `model.sample`, and checks their types."""
-    owners = [keywords(data.condition), keywords(model.sample)]
-    found: tuple[dict, dict] = ({}, {})
-    for key, value in options.items():
-        for owner, mine in zip(owners, found, strict=True):
-            if key in owner:
-                check_type(value, owner[key], key)
-                mine[key] = value
-                break
-        else:
-            known = [*owners[0], *owners[1]]
-            raise UserError(f"unknown option {key}{did_you_mean(key, known)}; there are: {', '.join(known)}")
-    return found
-
-
-def keywords(method: Any) -> dict[str, Any]:
-    """Keyword-only arguments of a method with their annotations."""
-    parameters = inspect.signature(method).parameters.values()
-    return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
 def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -> Trained:
     """The model of a run folder, a checkpoint folder or a lone model.safetensors, ready to sample; of weights that come
     with genzoo by their name (`load("video")`), or on the Hugging Face hub (`load("hf://USER/REPOSITORY")`).
 
     trust: packages besides genzoo whose classes the checkpoint's configuration may name.
     """
-    found = checkpoint.load(path)
-    data = build(found.config["data"], "data", allow=trust)
-    data.load_state_dict(found.data_state)
-    model = build_model(found.config, found.spec, trust)
-    model.load_state_dict(found.weights)
-    for_decoding(model.requires_grad_(False).eval().to(pick_device(device)))
+    place = pick_device(device)
+    with checkpoint.loading(path) as found:
+        try:
+            data = build(found.config["data"], Data, "data", trust=trust)
+            load_data_state(data, found)
+            model = build_model(found.config, found.spec, trust)
+            model.load_state_dict(found.weights)
+            sampling = found.config.get("sampling") or {}
+            if "://" in str(sampling.get("context")):
+                raise UserError("its sampling.context is an address, which a checkpoint cannot name, only you")
+            split_options(model, data, sampling)
+        except UserError as error:
+            raise UserError(f"{found.path}: {error}") from error
+        except Exception as error:  # a configuration, a state or weights that do not belong together
+            raise UserError(f"{found.path} does not hold a model of its configuration ({reason(error)})") from error
+    for_decoding(model.requires_grad_(False).eval().to(place))
     return Trained(model, data, found.config, found.step, found.path)
+
+
+def load_data_state(data: Data, found: checkpoint.Checkpoint) -> None:
+    """Gives the data what was fitted to it; UserError where that is of another kind."""
+    try:
+        data.load_state_dict(found.data_state)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{found.path}: its state of the data is not one of {type(data).__name__}") from error
 
 
 def for_decoding(model: torch.nn.Module) -> None:
@@ -190,7 +184,7 @@ def build_model(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] = ()
     """The model that `config.model` describes for this spec. Its first weights come from trainer.seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("weights", config["trainer"]["seed"]))
-        return build(config["model"], "model", spec, allow=trust)
+        return build(config["model"], GenerativeModel, "model", spec, trust=trust)
 
 
 def build_objective(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] = ()) -> Objective:
@@ -202,165 +196,22 @@ def build_objective(config: Mapping[str, Any], spec: Spec, trust: Sequence[str] 
         for key in ("function", "gold"):  # my_module:my_function
             if isinstance(node.get(key), str):
                 node[key] = {"_target_": node[key].replace(":", "."), "_partial_": True}
-        return build(node, "objective", *parts, allow=trust)
+        return build(node, Objective, "objective", *parts, trust=trust)
 
 
 def train(preset: str, overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
     """`genzoo train PRESET key=value …`; returns the run folder."""
-    return train_config(compose_config("train", [f"preset={preset}", *overrides], config_dir=config_dir), overrides)
+    from genzoo.verbs.train import train_config
 
-
-def train_config(config: "DictConfig", overrides: Sequence[str] = ()) -> Path:
-    """Trains what a composed configuration describes."""
-    from accelerate import PartialState  # training alone needs it
-    from omegaconf import OmegaConf
-
-    from genzoo.pictures import training_curve
-    from genzoo.progress import TrainingProgress
-    from genzoo.run import CsvLog, RunFolder
-    from genzoo.trainer import Hooks, State, fit
-
-    run = RunFolder(config.out)
-    settings = plain(config)
-    trust = settings["trust"]
-    if config.resume:
-        begun = run.config()
-        settings = resumed_config(begun, overrides)
-    resume_from = run.last_checkpoint() if config.resume else None
-    options = build(settings["trainer"], "trainer", allow=trust)
-    pick_device(options.device)
-    if settings.get("reward", {}).get("function") and "function" not in settings["objective"]:
-        raise UserError("a reward is raised by objective=reward: give that, or leave reward out")
-    if settings["samples"] < 0:
-        raise UserError(f"samples must be at least 0, not {settings['samples']}")
-    processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
-    data = build(settings["data"], "data", allow=trust)
-    weights = state = None
-    if resume_from is not None:
-        found = checkpoint.load(resume_from)
-        state, weights = checkpoint.load_train_state(resume_from), found.weights
-        data.load_state_dict(found.data_state)
-    elif settings["init"]:
-        found = checkpoint.load(settings["init"])
-        data.load_state_dict(found.data_state)
-    with processes.main_process_first():
-        data.prepare()
-    model = build_model(settings, data.spec, trust)
-    if resume_from is None and settings["init"]:
-        load_weights(model, found, settings["model"])
-    elif resume_from is None:
-        with user_errors("model: "):
-            model.initialise(data)
-    objective = build_objective(settings, data.spec, trust)
-    if objective.tunes and resume_from is None and not settings["init"]:
-        raise UserError("this objective goes on from a trained model: give init= its run folder")
-    if objective.tunes and not options.val_every:
-        raise UserError("this objective is watched at validations: give trainer.val_every")
-    with user_errors():
-        objective.check(model)
-        objective.initialise(data)
-        objective.begin(model)
-    first = state["step"] if state else 0
-    yaml = OmegaConf.to_yaml(OmegaConf.create(settings))
-    main = processes.is_main_process
-    split_options(model, data, settings["sampling"])
-    check_options(settings["scoring"], keywords(data.metrics) | keywords(data.conditional_metrics), "scoring")
-    loggers = [build(settings["logger"], "logger", allow=trust)] if main and settings["logger"] else []
-    if main and not config.resume:
-        run.start(yaml)
-    elif main:
-        checkpoint.replace_text(run.path / "config.yaml", yaml)
-    if main:
-        loggers.append(CsvLog(run.path / "log.csv", from_step=first))
-    trained = Trained(model, data, settings, first, run.path)
-
-    with TrainingProgress(options.steps, first=first, quiet=not main) as progress:
-
-        def log(step: int, split: str, numbers: Mapping[str, float]) -> None:
-            for logger in loggers:
-                logger(step, split, numbers)
-
-        def save(now: State, is_best: bool) -> None:
-            run.save(
-                f"step_{now.step:06d}",
-                is_best=is_best,
-                keep=options.keep,
-                step=now.step,
-                weights=now.averaged.state_dict(),
-                config=settings,
-                config_yaml=yaml,
-                spec=data.spec,
-                data_state=data.state_dict(),
-                train_state=now.state_dict(),
-            )
-
-        def validated(step: int, averaged: GenerativeModel) -> None:
-            if not settings["samples"]:
-                return
-            trained.model = averaged.eval()
-            made = trained.sample(settings["samples"], seed=0)
-            averaged.train()
-            trained.write(made, run.samples / f"step_{step:06d}")
-            words = data.describe(made[0].cpu())
-            if words:
-                progress.say(f"\n--- sample at step {step} ---\n{words}\n---")
-
-        def stopped(step: int, why: str) -> None:
-            progress.say(f"stopped at step {step}: {why}")
-
-        parameters = sum(p.numel() for p in model.parameters())
-        progress.say(
-            f"{parameters:,} parameters, {options.steps} steps of {options.batch_size} examples "
-            f"{tuple(data.spec.shape)}, run folder {run.path}"
-            + (f", resumed at step {first}" if resume_from is not None else "")
-        )
-        began = time.perf_counter()
-        hooks = Hooks(log=log, save=save, validated=validated, progress=progress.update, stopped=stopped)
-        resume = (state, weights) if state else None
-        final = fit(model, data, objective, options, hooks=hooks, resume=resume)
-        if main and final.step > first:
-            progress.say(f"done in {time.perf_counter() - began:.0f} s: {run.path}/checkpoints/last")
-    if main:
-        training_curve(run.path / "log.csv", run.path / "curve.png")
-        run.write_metrics({"steps": final.step, "best_val_loss": final.best, "parameters": parameters})
-    return run.path
-
-
-def resumed_config(begun: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of a run that goes on: as it was begun, with the changes that this command line names.
-
-    What shapes the weights, the data or the loss may be named, but not changed."""
-    from omegaconf import OmegaConf
-
-    merged = OmegaConf.create(dict(begun))
-    for key, value in assignments(overrides):
-        if isinstance(begun.get(key), dict) or key in ("resume", "out", "preset", "constraints"):
-            continue  # a group's choice: the run has its own already
-        if key.startswith(("data.", "model.", "objective.", "reward.", "trainer.seed")) and value != OmegaConf.select(
-            merged, key
-        ):
-            raise UserError(f"{key}={value} cannot change in a resumed run: start a new one, with init={begun['out']}")
-        OmegaConf.update(merged, key, value)
-    return plain(merged)
-
-
-def load_weights(model: GenerativeModel, found: checkpoint.Checkpoint, options: Mapping[str, Any]) -> None:
-    """Gives a model that was made with these options the weights of a checkpoint; UserError where they do not fit."""
-    try:
-        model.start_from(found.weights)
-    except RuntimeError as error:
-        theirs, ours = (dict(flat(node, "model.")) for node in (found.config["model"], options))
-        other = [f"{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
-        mend = "give the same model options as it was trained with" + (f": {' '.join(other)}" if other else "")
-        why = str(error).splitlines()[-1].strip()
-        raise UserError(f"init={found.path} does not fit this model ({why}): {mend}") from error
+    words = [f"preset={preset}", *overrides]
+    return train_config(compose_config("train", words, config_dir=config_dir), words, config_dir=config_dir)
 
 
 def evaluate(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """`genzoo evaluate`: the scores of a checkpoint, each with its protocol."""
     from genzoo.evaluation import evaluate_config, evaluation_config
 
-    return evaluate_config(evaluation_config([f"checkpoint={path}", *overrides]))
+    return evaluate_config(evaluation_config([f"checkpoint={path}", *overrides]), overrides)
 
 
 def gallery(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:

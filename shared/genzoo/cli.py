@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         fail(str(error))
     except KeyboardInterrupt as interrupt:
-        if interrupt.args:
+        if interrupt.args and os.environ.get("RANK", "0") == "0":  # of several processes, one says it
             print(f"stopped at step {interrupt.args[0]} and saved; go on with resume=true", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str) -> None:
-    print(f"genzoo: {' '.join(message.split())}", file=sys.stderr)
+    from genzoo.reading import printable
+
+    print(f"genzoo: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -149,9 +151,9 @@ def run_train(overrides: list[str], config_dir: str | None, show: bool) -> None:
     config = compose_config("train", overrides, config_dir=config_dir)
     if show:
         return print_config(config)
-    from genzoo.api import train_config
+    from genzoo.verbs.train import train_config
 
-    out = train_config(config, overrides)
+    out = train_config(config, overrides, config_dir=config_dir)
     print(f"now: genzoo sample checkpoint={out}")
 
 
@@ -172,7 +174,7 @@ def run_evaluate(overrides: list[str], config_dir: str | None, show: bool) -> No
         return print_config(config)
     from genzoo.config import flat
 
-    report = evaluate_config(config)
+    report = evaluate_config(config, overrides)
     looks = report.get("frontier", [])
     rows = [(key, value) for key, value in flat(report) if not key.startswith("protocol.") and value is not looks]
     width = max(len(key) for key, _ in rows)
@@ -212,7 +214,7 @@ def verb_help(verb: str) -> None:
 
     takes = f"genzoo {verb} {'MODEL' if verb == 'gallery' else 'PRESET'}"
     print(f"{takes} key=value …\n\nKeys ({takes} --cfg job shows all of them with values):\n")
-    for line in (config_folder() / f"{verb}.yaml").read_text().splitlines():
+    for line in (config_folder() / f"{verb}.yaml").read_text(encoding="utf-8").splitlines():
         print(f"  {line}")
 
 
@@ -236,7 +238,7 @@ def list_presets(rest: Sequence[str]) -> None:
         file = config_folder() / "preset" / f"{name}.yaml"
         if not file.is_file() and config_dir:
             file = Path(config_dir) / "preset" / f"{name}.yaml"
-        comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
+        comments = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
         comments = [line for line in comments if not line.startswith("@")]
         print(f"{name:{width}}  {comments[0] if comments else ''}")
     print("\nweights that come with genzoo (genzoo sample NAME):")

@@ -13,13 +13,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from genzoo.exhibits import Exhibit
+
+
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+
+def part(thing: Part) -> Part:
+    """Marks a function, or a class that is no network, as one that a configuration may name. Calling it with whatever
+    arguments must harm nobody: configurations come from strangers too. `Data` and networks need no mark."""
+    thing.__genzoo_part__ = True
+    return thing
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ class Verdict(NamedTuple):
     stop: str | None = None
 
 
+@part
 class Data(ABC):
     """Where examples come from, and what becomes of samples.
 

@@ -5,6 +5,9 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -17,6 +20,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GENZOO_CACHE") or user_cache_path("genzoo"))
 
 
+FORBIDDEN: ContextVar[str] = ContextVar("genzoo_forbidden", default="")
+
+
+@contextmanager
+def no_fetching(why: str) -> Iterator[None]:
+    """While open, whatever would be fetched is refused. why: who asked for it in place of the user, and the mend."""
+    token = FORBIDDEN.set(why)
+    try:
+        yield
+    finally:
+        FORBIDDEN.reset(token)
+
+
+def allowed(address: str) -> None:
+    """UserError where nothing may be fetched now: a file from outside asks for it, and not the user."""
+    if FORBIDDEN.get():
+        raise UserError(f"{address} would be fetched, and {FORBIDDEN.get()}")
+
+
 def download(url: str, sha256: str, *, name: str, chunk: int = 1 << 20) -> Path:
     """The file at `url`, from the cache if it is there. A broken transfer goes on where it stopped.
 
@@ -25,6 +47,7 @@ def download(url: str, sha256: str, *, name: str, chunk: int = 1 << 20) -> Path:
     file = cache_folder() / name
     if file.is_file():
         return file
+    allowed(url)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     have = part.stat().st_size if part.is_file() else 0

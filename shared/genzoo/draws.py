@@ -9,7 +9,7 @@ import torch
 
 def seed_of(*parts: int | str) -> int:
     """A 63-bit seed that depends on every part, the same on every machine."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

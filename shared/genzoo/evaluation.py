@@ -1,7 +1,7 @@
 """`genzoo evaluate`: scores of a checkpoint, each with its protocol, printed and written to metrics.json."""
 
-import csv
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from genzoo import __version__, api, checkpoint
-from genzoo.config import build, check_options, compose_config, plain
+from genzoo.config import build, check_options, compose_config, keywords, plain
+from genzoo.contract import Data
+from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
 from genzoo.metrics import likelihood, mean_loss
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def evaluation_config(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
     """evaluate.yaml with the checkpoint's own data, sampling options and scoring options as defaults."""
-    saved = checkpoint.load(checkpoint_path(overrides)).config
+    saved = checkpoint.config_of(checkpoint_path(overrides))
     nodes = {name: saved.get(name) or {} for name in ("data", "sampling", "scoring")}
     nodes = {f"{name}_of_checkpoint": {name: node} for name, node in nodes.items()}
     return compose_config("evaluate", overrides, config_dir=config_dir, nodes=nodes)
@@ -33,21 +35,26 @@ def checkpoint_path(overrides: Sequence[str]) -> str:
     raise UserError("which checkpoint? give checkpoint= a run folder, a checkpoint folder or a .safetensors file")
 
 
-def evaluate_config(config: "DictConfig") -> dict[str, Any]:
-    """Runs the scores that evaluate.yaml asks for and returns them."""
+def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Runs the scores that evaluate.yaml asks for and returns them. overrides: the words of the command line. Data that
+    must be fetched is fetched only where one of these names it, not where the checkpoint does."""
     settings = plain(config)
     if settings["n"] < 0 or settings["batch_size"] < 1:
         raise UserError("n must be at least 0, and batch_size at least 1")
     trained = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
     state = trained.data.state_dict()
-    trained.data = build(settings["data"], "data", allow=settings["trust"])
+    trained.data = build(settings["data"], Data, "data", trust=settings["trust"])
     trained.data.load_state_dict(state)
     trained.config = {**trained.config, "sampling": settings["sampling"]}
     options = settings["scoring"]
-    own = [api.keywords(trained.data.metrics), api.keywords(trained.data.conditional_metrics)]
+    if options.get("features") and not any(word.startswith("scoring.features=") for word in overrides):
+        raise UserError("scoring.features is a program that only the checkpoint names: give scoring.features= yourself")
+    own = [keywords(trained.data.metrics), keywords(trained.data.conditional_metrics)]
     check_options(options, own[0] | own[1], "scoring")
     chosen, given = ({k: v for k, v in options.items() if k in keys} for keys in own)
-    trained.data.prepare()
+    named = any(word.startswith("data.path=") for word in overrides)
+    with nullcontext() if named else no_fetching("only its checkpoint asks for it: give data.path= yourself"):
+        trained.data.prepare()
     split = settings["split"]
     with user_errors():
         scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
@@ -88,12 +95,12 @@ def frontier(weights: Path) -> dict[str, Any]:
     """Of a run of objective=reward: what each validation's reward cost, {"frontier": rows by rising KL divergence}, and
     a picture of it, frontier.png beside metrics.json."""
     from genzoo.pictures import frontier as picture
+    from genzoo.run import read_log
 
     run = checkpoint.run_of(weights)
     if run is None or not (run / "log.csv").is_file():
         return {}
-    with open(run / "log.csv", newline="") as file:
-        looks = [row for row in csv.DictReader(file) if row["split"] == "val" and row.get("reward")]
+    looks = [row for row in read_log(run / "log.csv")[1] if row["split"] == "val" and row.get("reward")]
     kl = next((key for key in looks[0] if key.startswith("kl_") and key != "kl_error"), None) if looks else None
     if kl is None:
         return {}
@@ -115,10 +122,8 @@ def frontier(weights: Path) -> dict[str, Any]:
     for row in rows:
         row["step"] = int(row["step"])
     rows.sort(key=lambda row: row[kl])
-    best = run / "checkpoints" / "best"
-    picture(
-        rows, kl, run / "frontier.png", best=int(best.resolve().name.removeprefix("step_")) if best.exists() else None
-    )
+    best = checkpoint.best_of(run / "checkpoints")
+    picture(rows, kl, run / "frontier.png", best=checkpoint.step_of(best.resolve()) if best else None)
     return {"frontier": rows}
 
 
@@ -138,4 +143,4 @@ def write_report(weights: Path, split: str, report: dict[str, Any]) -> None:
 
     run = checkpoint.run_of(weights)
     if run:
-        RunFolder(run).write_metrics({f"evaluate_{split}": report})
+        RunFolder(run).add_report(split, report)

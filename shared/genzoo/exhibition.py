@@ -4,6 +4,7 @@ The page stands for itself: pictures, sounds, films and clouds are in it, and it
 """
 
 import contextlib
+import itertools
 import shlex
 import tempfile
 import time
@@ -93,7 +94,7 @@ class Section:
 def gallery_config(config: "DictConfig") -> Path:
     """Makes the page that gallery.yaml describes; returns the file."""
     settings = plain(config)
-    out, shows = free(settings["out"]), chosen(settings)
+    asked, shows = asked_for(settings["out"]), chosen(settings)
     template = load_template()
     sections, begun = [], time.monotonic()
     for show in shows:
@@ -103,21 +104,37 @@ def gallery_config(config: "DictConfig") -> Path:
         print(f"{show.name}: {count} exhibits, {time.monotonic() - start:.0f} s", flush=True)
         sections.append(section)
     page = template.render(sections=sections, version=version(), **parts(sections))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.replace_text(out, page)
+    out = hung(page, asked)
     print(f"{out} ({len(page.encode()) / 1e6:.1f} MB, {time.monotonic() - begun:.0f} s): open it in a browser")
     return out
 
 
-def free(asked: str | None) -> Path:
-    """Where the page goes: the file that was asked for, where nothing is yet, or else the next free gallery.html."""
-    if asked is not None:
-        out = Path(asked).expanduser()
-        if out.exists():
-            raise UserError(f"out={asked} is there already: choose another out=")
-        return out if out.suffix else out.with_name(f"{out.name}.html")
-    names = ["gallery.html", *(f"gallery_{i:03d}.html" for i in range(1, 1000))]
-    return next(Path(name) for name in names if not Path(name).exists())
+def asked_for(out: str | None) -> Path:
+    """Where the page goes; UserError where the user named a file that is there."""
+    if out is None:
+        return Path("gallery.html")
+    if Path(out).expanduser().exists():
+        raise UserError(f"out={out} is there already: choose another out=")
+    path = Path(out).expanduser()
+    return path if path.suffix else path.with_name(f"{path.name}.html")
+
+
+def hung(page: str, asked: Path) -> Path:
+    """Writes the page under the first name that is free, gallery.html, gallery_001.html …: no other process's page, nor
+    an older one, is written over. Returns the file."""
+    asked.parent.mkdir(parents=True, exist_ok=True)
+    for i in itertools.count():
+        out = asked.with_stem(f"{asked.stem}_{i:03d}") if i else asked
+        try:
+            with open(out, "x", encoding="utf-8") as opened:
+                opened.write(page)
+            return out
+        except FileExistsError:
+            continue
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise
+    raise AssertionError
 
 
 def chosen(settings: Mapping[str, Any]) -> list[Show]:

@@ -40,9 +40,10 @@ def export(source: str | Path, to: str | Path, *, dtype: str = "float32") -> lis
     config = {key: value for key, value in found.config.items() if key not in OF_THE_MACHINE}
     config["data"] = without_places(config["data"])
     data_state = rounded_state(found.data_state, half)
-    content, about = checkpoint.packed(
+    parts, about = checkpoint.packed(
         step=found.step, weights=weights, config=config, spec=found.spec, data_state=data_state
     )
+    content = b"".join(parts)
     whole = {"library_name": "genzoo", "genzoo_version": __version__, "step": found.step}
     whole |= {"parameters": sum(learned.values()), "dtype": dtype, "spec": about["spec"], "config": config}
     folder.mkdir(parents=True, exist_ok=True)

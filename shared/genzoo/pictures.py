@@ -1,6 +1,5 @@
 """What all pictures share; matplotlib without a screen and without global state; letters, and pictures that move."""
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -31,8 +30,9 @@ def training_curve(log: Path, path: Path) -> Path | None:
     """The model's own loss in a run's log.csv over its steps; None where there is none."""
     if not log.is_file():
         return None
-    with open(log, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("loss")]
+    from genzoo.run import read_log
+
+    rows = [row for row in read_log(log)[1] if row.get("loss")]
     if not rows:
         return None
     picture = figure(6, 4)

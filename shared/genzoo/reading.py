@@ -11,6 +11,9 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from genzoo.errors import UserError
 
@@ -88,3 +91,25 @@ def printable(text: str) -> str:
         else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
     )
+
+
+def judged_yaml(source: Path | str, *, max_mb: float = 1, most: int = 100_000) -> Any:
+    """What a YAML file, or a text, says, as plain values. Broken where the file is larger than that, or its anchors,
+    written out, make more than `most` values: a few lines can stand for billions."""
+    if isinstance(source, Path):
+        judge(source.stat().st_size, max_mb, "the most for such a file")
+        source = source.read_text(encoding="utf-8")
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = most  # of itself, where it holds itself
+            pairs = [] if isinstance(node, yaml.ScalarNode) else node.value
+            parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    root = yaml.compose(source, yaml.SafeLoader)
+    if root is not None and size(root) > most:
+        raise Broken(f"stands for more than {most:,} values, written out")
+    return yaml.safe_load(source)

@@ -4,12 +4,15 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genzoo import api, checkpoint
 from genzoo.config import compose_config, plain
 from genzoo.errors import UserError, user_errors
+from genzoo.reading import printable
+from genzoo.run import claimed, held
 
 JOURNAL = ".unfinished"
 """Folder of the pieces of a roll-out that is not done."""
@@ -22,7 +25,7 @@ def sampling_config(overrides: Sequence[str], *, config_dir: str | None = None) 
     """sample.yaml with the checkpoint's own sampling options as further keys."""
     from genzoo.evaluation import checkpoint_path
 
-    saved = checkpoint.load(checkpoint_path(overrides)).config
+    saved = checkpoint.config_of(checkpoint_path(overrides))
     return compose_config(
         "sample", overrides, config_dir=config_dir, nodes={"sampling_of_checkpoint": saved.get("sampling") or {}}
     )
@@ -54,12 +57,12 @@ def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
 def make(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     samples = trained.sample_in_batches(mine["n"], batch_size=mine["batch_size"], seed=mine["seed"], **options)
     here = checkpoint.run_of(trained.path) or Path()
-    folder = new_folder(Path(mine["out"] or here / "samples"), given=bool(mine["out"]))
-    said = [trained.data.describe(x) for x in samples]
-    for i, words in enumerate(said):
-        if words:
-            print(words if len(samples) == 1 else f"--- {i}\n{words}")
-    files = trained.write(samples, folder)
+    with claimed(Path(mine["out"] or here / "samples"), given=bool(mine["out"])) as folder:
+        said = [printable(trained.data.describe(x)) for x in samples]
+        for i, words in enumerate(said):
+            if words:
+                print(words if len(samples) == 1 else f"--- {i}\n{words}")
+        files = trained.write(samples, folder)
     if not any(said):
         print(*files, sep="\n")
     print(f"({len(files)} files in {folder})", file=sys.stderr)
@@ -74,22 +77,35 @@ def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
     named = [Path(value) for value in options.values() if isinstance(value, str) and Path(value).is_file()]
     told["files"] = [[file.stat().st_size, file.stat().st_mtime_ns] for file in named]
     base = Path(mine["out"] or (checkpoint.run_of(trained.path) or Path()) / "samples")
-    begun = next((f for f in [base, *sorted(base.glob("*"))] if settings_of(f) == json.dumps(told)), None)
-    folder = begun or new_folder(base, given=bool(mine["out"]))
+    begun = [f for f in [base, *sorted(base.glob("*"))] if settings_of(f) == json.dumps(told)]
+    with ExitStack() as stack:
+        for folder in begun:
+            try:
+                stack.enter_context(held(folder / JOURNAL))
+            except UserError:  # another process makes the same just now: this one makes its own
+                continue
+            print(f"(going on in {folder})", file=sys.stderr)
+            return rolled(trained, mine, options, folder)
+        trained.rollout(mine["n"], 1, **options)  # a mistake in the wishes is said before a folder is made
+        folder = stack.enter_context(claimed(base, given=bool(mine["out"])))
+        (folder / JOURNAL).mkdir()
+        stack.enter_context(held(folder / JOURNAL))
+        checkpoint.replace_text(folder / JOURNAL / "settings.json", json.dumps(told))
+        return rolled(trained, mine, options, folder)
+
+
+def rolled(trained: api.Trained, mine: dict, options: dict, folder: Path) -> list[Path]:
+    """The files of a roll-out, in a folder that is this process's."""
     journal = folder / JOURNAL
-    pieces = trained.rollout(
-        mine["n"], mine["rollout"], seed=mine["seed"], batch_size=mine["batch_size"], journal=journal, **options
-    )
-    journal.mkdir(parents=True, exist_ok=True)
-    checkpoint.replace_text(journal / "settings.json", json.dumps(told))
-    if begun:
-        print(f"(going on in {folder})", file=sys.stderr)
     try:
+        pieces = trained.rollout(
+            mine["n"], mine["rollout"], seed=mine["seed"], batch_size=mine["batch_size"], journal=journal, **options
+        )
         with user_errors():
             files = trained.data.write_rollout(pieces, folder)
     except UserError:
         if not any(journal.glob("*.safetensors")):  # a mistake in the wishes: nothing was made
-            shutil.rmtree(folder if not begun and [*folder.iterdir()] == [journal] else journal)
+            shutil.rmtree(journal)
         raise
     shutil.rmtree(journal)
     print(*files, sep="\n")
@@ -100,13 +116,3 @@ def settings_of(folder: Path) -> str | None:
     """What the unfinished roll-out in a folder was told, None where there is none."""
     file = folder / JOURNAL / "settings.json"
     return file.read_text(encoding="utf-8") if file.is_file() else None
-
-
-def new_folder(base: Path, *, given: bool) -> Path:
-    """`base` itself where the user named it and it is free; else the next free base/000, base/001 …"""
-    if given:
-        if base.exists() and (base.is_file() or any(base.iterdir())):
-            raise UserError(f"out={base} is not empty: choose another out=")
-        return base
-    taken = [int(p.name) for p in base.glob("*") if p.name.isdigit()]
-    return base / f"{max(taken, default=-1) + 1:03d}"

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from genzoo import sealed
 from genzoo.checkpoint import replace
 from genzoo.download import cache_folder
 from genzoo.draws import seed_of
@@ -23,8 +24,6 @@ def trained_once(
     version, for the same `told`: all that the result depends on (a fingerprint of the data). It is looked for beside
     the weights that come with the packages too. A damaged file is made anew. seed: of torch's global numbers meanwhile:
     the first weights, dropout."""
-    from safetensors.torch import load_file, save
-
     file = cache_folder() / f"{name}-{seed_of(*told):016x}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -32,7 +31,7 @@ def trained_once(
         for known in (file, *(folder / file.name for folder in shipped().values())):
             if known.is_file():
                 with suppress(Exception):  # whatever a damaged file raises
-                    net.load_state_dict(load_file(known))
+                    net.load_state_dict(sealed.unseal(known))
                     return net.eval()
         what = name.rpartition("-")[0].replace("-", " ")
         print(f"training the {what} that scores need, kept in {file}", file=sys.stderr)
@@ -40,5 +39,5 @@ def trained_once(
             train(net)
     with suppress(OSError):  # where nothing can be kept, it is trained again
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, save(net.state_dict()))
+        replace(file, sealed.seal({name: x.contiguous() for name, x in net.state_dict().items()}))
     return net.eval()

@@ -6,15 +6,16 @@ packages/genzoo_text/weights/text/
     config.json         configuration, spec and size, to read
 """
 
-import pkgutil
+import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from genzoo.config.build import modalities
+from genzoo.download import allowed
 from genzoo.errors import UserError
+from genzoo.reading import Broken, judge, judged_yaml, reading, reason
 
 HUB = "hf://"
 """How an address on the hub begins: hf://USER/REPOSITORY, hf://USER/REPOSITORY@REVISION, further /FOLDER in it."""
@@ -32,11 +33,10 @@ class Card:
 def shipped() -> dict[str, Path]:
     """The folders of the weights that come with the installed packages, by name. Imports none of these."""
     found = {}
-    for package in pkgutil.iter_modules():
-        if not package.name.startswith("genzoo_"):
-            continue
-        below = Path(package.module_finder.path, package.name, "weights").glob("*/model.safetensors")
-        found |= {file.parent.name: file.parent for file in below}
+    for package in modalities():
+        spec = importlib.util.find_spec(package)
+        for place in spec.submodule_search_locations or () if spec else ():
+            found |= {file.parent.name: file.parent for file in Path(place, "weights").glob("*/model.safetensors")}
     return dict(sorted(found.items()))
 
 
@@ -45,12 +45,17 @@ def card(folder: Path) -> Card:
     file = folder / "README.md"
     if not file.is_file():
         return Card({}, "")
-    text = file.read_text(encoding="utf-8")
-    _, bar, rest = text.partition("---\n")
-    head, end, body = rest.partition("\n---\n")
-    if not text.startswith("---\n") or not bar or not end:
-        return Card({}, text)
-    return Card(yaml.safe_load(head) or {}, body.lstrip())
+    with reading(file, "card"):
+        judge(file.stat().st_size, 1, "the most for a card")
+        text = file.read_text(encoding="utf-8")
+        _, bar, rest = text.partition("---\n")
+        head, end, body = rest.partition("\n---\n")
+        if not text.startswith("---\n") or not bar or not end:
+            return Card({}, text)
+        about = judged_yaml(head) or {}
+        if not isinstance(about, dict):
+            raise Broken("has no keys between its lines ---")
+        return Card(about, body.lstrip())
 
 
 def from_hub(address: str) -> Path:
@@ -58,10 +63,11 @@ def from_hub(address: str) -> Path:
     user, _, rest = address.removeprefix(HUB).partition("/")
     name, _, folder = rest.partition("/")
     name, _, revision = name.partition("@")
-    if not user or not name:
+    if not user or not name or ".." in folder.split("/"):
         raise UserError(f"{address}: give {HUB}USER/REPOSITORY, and behind it @REVISION or /FOLDER if need be")
+    allowed(address)
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         found = hf_hub_download(
@@ -69,6 +75,6 @@ def from_hub(address: str) -> Path:
         )
     except LocalEntryNotFoundError as error:
         raise UserError(f"{address} is not in the cache, and the hub cannot be reached: try again online") from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise UserError(f"{address} cannot be had: {str(error).strip().splitlines()[-1]}") from error
+    except Exception as error:  # of the hub, of the network, of a name that is none
+        raise UserError(f"{address} cannot be had: {reason(error)}") from error
     return Path(found)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genzoo import api, cli
+from genzoo import api, checkpoint, cli
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_sampling(run, tone, capsys):
 
 def test_the_codec_travels(run, tmp_path):
     """A lone file of weights, without the codec's run and the data, gives the same sound."""
-    lone = shutil.copy("run/checkpoints/last/model.safetensors", "lone.safetensors")
+    lone = shutil.copy(checkpoint.resolve("run/checkpoints/last"), "lone.safetensors")
     cli.main(["sample", "checkpoint=run/checkpoints/last", "n=2", "out=a"])
     cli.main(["sample", f"checkpoint={lone}", "n=2", "out=b"])
     for name in ("000.wav", "001.wav"):
@@ -114,7 +114,7 @@ def test_own_recordings(tmp_path, monkeypatch, tiny):
     ("words", "said"),
     [
         ("sample label=drum", "label=drum: the classes of this model are"),
-        ("sample prompt=nowhere.wav", r"prompt: nowhere\.wav: there is no such file"),
+        ("sample prompt=nowhere.wav", r"prompt=nowhere\.wav: there is no such file"),
         ("sample seconds=0", "seconds must lie between 0 and 600"),
         ("sample n=2 stream=true", "leave n at 1"),
         ("evaluate split=test", "split is train or val for audio"),

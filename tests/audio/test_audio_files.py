@@ -87,10 +87,11 @@ class TestRead:
         assert len(read_audio(written(file, np.full(2 * RATE_HZ, 0.1)), max_s=2)[0]) == 2 * RATE_HZ
 
     def test_missing(self, tmp_path):
-        """By name; a folder is no file either."""
-        for path in (tmp_path / "none.wav", tmp_path):
-            with pytest.raises(UserError, match="there is no such file"):
-                read_audio(path)
+        """By the key's name; a folder is no file either."""
+        with pytest.raises(UserError, match=r"^clip=.*none.wav: there is no such file"):
+            read_audio(tmp_path / "none.wav", key="clip")
+        with pytest.raises(UserError, match=f"data.path={tmp_path} is not audio"):
+            read_audio(tmp_path)
 
     def test_cut_short(self, tmp_path):
         """Of a WAV file that ends too early what is there is read; half a FLAC file is read or refused by name."""

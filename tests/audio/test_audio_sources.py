@@ -184,7 +184,7 @@ class TestLabels:
             (b"file,label\nother.wav,x\n", "no file in it is in data.path"),
             (b"file,label\na.wav,\n", "a.wav is not in data.labels"),
             (b"file,label\na.wav\n", "a.wav is not in data.labels"),
-            (b"file,label\na.wav,\xff\n", "is no CSV file in UTF-8"),
+            (b"file,label\na.wav,\xff\n", "data.labels=.*labels.csv cannot be read .*'utf-8' codec"),
             (None, "there is no such CSV file"),
         ],
     )

@@ -15,8 +15,8 @@ SMALL = ("data.path=bas", "data.rows=2", "data.columns=2", "data.strings=20", "t
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("data.path=nowhere.csv", r"nowhere\.csv: no CSV file of bits that can be read, nor one of bas"),
-        ("data.path=wrong.csv", r"wrong\.csv, line 3: '2' is not 0 or 1"),
+        ("data.path=nowhere.csv", r"nowhere\.csv: there is no such CSV file of bits, nor is it one of bas"),
+        ("data.path=wrong.csv", r"wrong\.csv line 3: '2' is not 0 or 1"),
         ("data.rows=0", r"data\.rows and data\.columns must be at least 1, not 0 and 4"),
         ("data.rows=1 model.circuit.entangler=rng", r"(entangler.*rng|rng.*entangler).*ring"),
         ("data.rows=1 model.start=staircase", r"start=staircase needs the circuit .*matrix_product"),

@@ -307,7 +307,7 @@ def test_affine(text, angle, scale):
         ("rx(9.**9**9**9) q[0];", "line 3: the angle '9.**9**9**9' has no finite value"),
         ("rx(1e999) q[0];", "line 3: an angle is not finite"),
         ("rx((-2)**0.5) q[0];", "line 3: '(-2) ** 0.5' is not supported in an angle"),
-        ("rx(" + "-" * 10_000 + "1) q[0];", "line 3: cannot read the angle '-----"),
+        ("rx(" + "-" * 2000 + "1) q[0];", "line 3: angles of more than 1000 characters"),
         ("input float a; input float b;\nrx(a + b) q[0];", "line 4: an angle of more than one input is not supported"),
         ("input float a;\nrx(a*a) q[0];", "line 4: 'a * a' is not supported in an angle"),
         ("input float a;\nrx(1/a) q[0];", "line 4: '1 / a' is not supported in an angle"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 import genzoo
-from genzoo import zoo
+from genzoo import checkpoint, zoo
 
 NASTY = "</script><script>alert('x')</script> & \"quoted\" <img src=x onerror=alert(1)>"
 CARD = f"""---
@@ -44,7 +44,7 @@ def weights(smoke_run_of: Callable[[str], Path], tmp_path_factory: pytest.TempPa
     for name in SHOWS:
         found[name] = tmp_path_factory.mktemp("shipped") / "weights" / name
         found[name].mkdir(parents=True)
-        shutil.copy(smoke_run_of(name) / "checkpoints" / "last" / "model.safetensors", found[name])
+        shutil.copy(checkpoint.resolve(smoke_run_of(name) / "checkpoints" / "last"), found[name])
     (found["text"] / "README.md").write_text(CARD, encoding="utf-8")
     return found
 

@@ -16,6 +16,7 @@ import torch
 import genzoo
 from genzoo import cli, exhibits, zoo
 from genzoo.config import compose_config, plain
+from genzoo.contract import Data
 from genzoo.errors import UserError
 from genzoo.exhibition import as_html, command, three, written
 from genzoo.exhibits import Cloud
@@ -218,14 +219,13 @@ def test_no_weights_at_all(monkeypatch, refused):
 
 def test_shows_are_whole():
     """What is shipped can be shown: titles, sentences, and options that the preset of that name has."""
-    from genzoo.api import keywords
-    from genzoo.config import build, locate
+    from genzoo.config import build, keywords, locate
 
     for name, show in plain(compose_config("gallery", []))["shows"].items():
         assert show["title"]
         assert show["about"].endswith(".")
         config = plain(compose_config("train", [f"preset={name}"]))
-        model, data = locate(config["model"]["_target_"], "model"), build(config["data"], "data")
+        model, data = locate(config["model"]["_target_"], "model"), build(config["data"], Data, "data")
         known = {*keywords(model.sample), *keywords(data.condition), "n", "rollout", "seed", "caption", "first"}
         for options in show["samples"]:
             assert options.keys() <= known

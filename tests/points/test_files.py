@@ -241,7 +241,7 @@ class TestClouds:
         (folder / "README.txt").write_text("Shapes of 1 kind.\nPlease cite us.\n")
         box(folder / "box.off")
         assert load_shapes(str(folder), points=10).names == ["box.off"]
-        with pytest.raises(UserError, match=r"README.txt: holds no rows of numbers x y z"):
+        with pytest.raises(UserError, match=r"README.txt holds no rows of numbers x y z"):
             load_shapes(str(folder / "README.txt"), points=10)
 
 
@@ -303,7 +303,7 @@ class TestArrays:
     def test_refused(self, folder, arrays, reason):
         """What the file has in place of what it needs is named."""
         np.savez(folder / "a.npz", **arrays)
-        with pytest.raises(UserError, match=f"a.npz: .*{reason}"):
+        with pytest.raises(UserError, match=f"a.npz .*{reason}"):
             load_shapes(str(folder), points=5)
 
     def test_damaged(self, folder):
@@ -312,13 +312,13 @@ class TestArrays:
         content = bytearray((folder / "a.npz").read_bytes())
         content[500:600] = bytes(100)
         (folder / "a.npz").write_bytes(content)
-        with pytest.raises(UserError, match="a.npz: cannot be read"):
+        with pytest.raises(UserError, match="a.npz cannot be read"):
             load_shapes(str(folder), points=5)
 
     def test_no_pickle_in_npy(self, folder):
         """Nor in the other format."""
         np.save(folder / "a.npy", np.array([{"a": 1}], dtype=object))
-        with pytest.raises(UserError, match="a.npy: .*nothing is unpickled"):
+        with pytest.raises(UserError, match="a.npy .*nothing is unpickled"):
             load_shapes(str(folder), points=5)
 
 
@@ -356,24 +356,24 @@ class TestBroken:
         content, reason = TEXTS[name]
         (folder / name).write_bytes(content.encode())
         np.save(folder / "good.npy", cloud(30))
-        with pytest.raises(UserError, match=rf"{name}: .*({reason})") as stopped:
+        with pytest.raises(UserError, match=rf"{name} .*({reason})") as stopped:
             load_shapes(str(folder), points=20)
         assert "\n" not in str(stopped.value)
         shapes = load_shapes(str(folder), points=20, on_error="skip")
         assert shapes.names == ["good.npy"]
         assert len(shapes.skipped) == 1
-        assert shapes.skipped[0].startswith(f"{name}: ")
+        assert shapes.skipped[0].startswith(f"{name} ")
         assert capsys.readouterr().err == f"skipped {shapes.skipped[0]}\n"
-        with pytest.raises(UserError, match=rf"no shape can be used.*{name}: .*({reason})"):
+        with pytest.raises(UserError, match=rf"no shape can be used.*{name} .*({reason})"):
             load_shapes(str(folder / name), points=20, on_error="skip")
-        with pytest.raises(UserError, match=rf"{name}: .*({reason})"):
+        with pytest.raises(UserError, match=rf"{name} .*({reason})"):
             read_cloud(folder / name, points=20, normals=False, seed=0)
 
     def test_huge_files(self, folder):
         """Are not opened at all: 3 MB of nothing."""
         (folder / "a.off").touch()
         os.truncate(folder / "a.off", 3_000_000)
-        with pytest.raises(UserError, match="a.off: huge: 3 MB, and data.max_mb is 2"):
+        with pytest.raises(UserError, match="a.off claims to hold 3 MB, and data.max_mb is 2"):
             load_shapes(str(folder), points=20, max_mb=2)
 
     def test_one_shape_of_many(self, folder):
@@ -381,7 +381,7 @@ class TestBroken:
         x = np.stack([cloud(30, seed=i) for i in range(3)])
         x[1, 4, 2] = np.nan
         np.savez(folder / "a.npz", points=x, labels=["p", "q", "r"])
-        with pytest.raises(UserError, match=r"a.npz\[1\]: .*NaN"):
+        with pytest.raises(UserError, match=r"a.npz\[1\] .*NaN"):
             load_shapes(str(folder), points=30)
         shapes = load_shapes(str(folder), points=30, on_error="skip")
         assert shapes.names == ["a.npz[0]", "a.npz[2]"]
@@ -394,7 +394,7 @@ class TestBroken:
         """The line says what to set."""
         x = cloud(30)
         {".ply": write_ply, ".npy": np.save, ".xyz": np.savetxt}[Path(name).suffix](folder / name, x)
-        with pytest.raises(UserError, match=f"{name}: has no normals.*: set data.normals=false"):
+        with pytest.raises(UserError, match=f"{name} has no normals.*: set data.normals=false"):
             load_shapes(str(folder), points=20, normals=True)
 
     def test_colours_are_no_normals(self, folder):
@@ -426,13 +426,13 @@ class TestBroken:
         with pytest.raises(UserError, match="the folder holds no .off, .obj"):
             load_shapes(str(folder), points=5)
         for reads in (load_shapes, read_cloud):
-            with pytest.raises(UserError, match="known endings are .off, .obj"):
+            with pytest.raises(UserError, match="a.step(: known endings are| is none of) .off, .obj"):
                 call(reads, folder / "a.step")
 
     def test_read_cloud_wants_one_shape(self, folder):
         """Not several, nor none."""
         np.save(folder / "a.npy", cloud(20)[None].repeat(2, 0))
-        with pytest.raises(UserError, match=r"a.npy: holds 2 shapes"):
+        with pytest.raises(UserError, match=r"a.npy holds 2 shapes"):
             call(read_cloud, folder / "a.npy")
         with pytest.raises(UserError, match=r"b.npy: there is no such file"):
             call(read_cloud, folder / "b.npy")
@@ -593,10 +593,10 @@ class TestKept:
         said = capsys.readouterr().err
         (kept,) = cache.iterdir()
         with monkeypatch.context() as patch:
-            patch.setattr("genzoo_points.files.read_file", lambda file: pytest.fail(f"{file} was read"))
+            patch.setattr("genzoo_points.files.read_file", lambda file, *_: pytest.fail(f"{file} was read"))
             second = self.load(many)
         assert capsys.readouterr().err == said
-        assert said.startswith("skipped chair/train/junk.off: ")
+        assert said.startswith("skipped chair/train/junk.off ")
         self.assert_same(first, second)
         whole = kept.read_bytes()
         for damaged in (b"", b"junk", whole[: len(whole) // 2]):

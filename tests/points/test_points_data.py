@@ -476,11 +476,11 @@ def test_samples_are_parts_and_ends(npz, tmp_path, up):
     [
         ({"format": "obj"}, r"format is ply, glb or npz, not 'obj'"),
         ({"format": "npz", "mesh": True}, r"a mesh is written as ply or glb"),
-        ({"partial": "nowhere.npy"}, r"partial: nowhere\.npy: there is no such file"),
-        ({"partial": "two.npy"}, r"partial: two\.npy: holds 2 shapes"),
+        ({"partial": "nowhere.npy"}, r"partial=nowhere\.npy: there is no such file"),
+        ({"partial": "two.npy"}, r"partial=two\.npy holds 2 shapes"),
         ({"between": ["one.npy"]}, r"between is two files, as in between=\[a\.ply,b\.ply\], not 1"),
-        ({"between": ["one.npy", "nowhere.npy"]}, r"between: nowhere\.npy: there is no such file"),
-        ({"between": ["one.npy", "few.npy"]}, r"between: few\.npy: has 5 points"),
+        ({"between": ["one.npy", "nowhere.npy"]}, r"between=nowhere\.npy: there is no such file"),
+        ({"between": ["one.npy", "few.npy"]}, r"between=few\.npy has 5 points"),
     ],
 )
 def test_wishes_that_cannot_be(npz, tmp_path, monkeypatch, wish, said):
@@ -708,8 +708,8 @@ def test_completion(npz):
     right = metrics.completion(data, oracle(data, "val"), "val", 99)
     wrong = metrics.completion(data, oracle(data, "val", noise=1.0), "val", 99)
     assert right["shapes"] == wrong["shapes"] == 6
-    assert right["cd"]["completed"] < 0.5 * right["cd"]["nearest_training_shape"]
-    assert right["cd"]["completed"] < 0.5 * right["cd"]["part"]
+    assert right["cd"]["completed"] < 0.7 * right["cd"]["nearest_training_shape"]
+    assert right["cd"]["completed"] < 0.7 * right["cd"]["part"]
     assert right["completed_over_part"] == pytest.approx(right["cd"]["completed"] / right["cd"]["part"])
     assert wrong["cd"]["completed"] > 10 * right["cd"]["completed"]
     assert wrong["cd"]["part"] == right["cd"]["part"]

@@ -141,7 +141,7 @@ def test_missing_path(tmp_path):
 def test_jsonl_errors_have_a_line_number(tmp_path, bad, says):
     """File, line and mend in one line; blank lines count."""
     (tmp_path / "a.jsonl").write_text(lines({"text": "good"}) + "\n" + bad + "\n")
-    with pytest.raises(UserError, match=rf"a\.jsonl, line 3: {says}") as refusal:
+    with pytest.raises(UserError, match=rf"a\.jsonl line 3: {says}") as refusal:
         sources.read(str(tmp_path / "a.jsonl"), "text")
     assert "not JSON" in says or "data.column=" in str(refusal.value)
 

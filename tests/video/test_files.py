@@ -303,7 +303,7 @@ class TestBroken:
             container.mux(stream.encode(None))
         content = (tmp_path / "a.mp4").read_bytes()
         (tmp_path / "a.mp4").write_bytes(content[: len(content) // 2])
-        with pytest.raises(UserError, match=r"a.mp4 is not a video, or is damaged \(Invalid data"):
+        with pytest.raises(UserError, match=r"a.mp4 is not a video, or is damaged \(.*Invalid data"):
             read_video(tmp_path / "a.mp4")
 
     @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ class TestBroken:
         [
             ("a.mp4", b"", "a.mp4 is empty"),
             ("a.png", b"", "a.png is empty"),
-            ("a.mp4", b"only words\n" * 50, r"a.mp4 is not a video, or is damaged \(Invalid data"),
-            ("a.gif", b"only words\n" * 50, r"a.gif is not a picture, or is damaged \(unknown format\)"),
+            ("a.mp4", b"only words\n" * 50, r"a.mp4 is not a video, or is damaged \(.*Invalid data"),
+            ("a.gif", b"only words\n" * 50, r"a.gif is not a picture, or is damaged \(cannot identify"),
             ("b/1.png", b"only words\n" * 50, r"b has a frame, 1.png, which is not a picture"),
             ("b/1.txt", b"only words\n" * 50, "b has no frames"),
         ],
@@ -334,7 +334,7 @@ class TestBroken:
 
     def test_missing(self, tmp_path):
         """By its name."""
-        with pytest.raises(UserError, match=r"none.mp4: there is no such file or folder"):
+        with pytest.raises(UserError, match=r"none.mp4: there is no such file"):
             read_video(tmp_path / "none.mp4")
 
     def test_long(self, tmp_path):

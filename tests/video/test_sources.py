@@ -380,8 +380,8 @@ class TestKept:
         first = find_videos(clips)
         (kept,) = cache.iterdir()
         with monkeypatch.context() as patch:
-            patch.setattr(genzoo_video.scan, "opened", lambda file: pytest.fail(f"{file} was read"))
-            patch.setattr(genzoo_video.scan, "about", lambda file: pytest.fail(f"{file} was read"))
+            patch.setattr(genzoo_video.scan, "opened", lambda file, *_: pytest.fail(f"{file} was read"))
+            patch.setattr(genzoo_video.scan, "about", lambda file, *_: pytest.fail(f"{file} was read"))
             assert self.same(first, find_videos(clips))
             assert find_videos(clips, val_match="a*").val.sum() == 1
         for file in kept.iterdir():

@@ -114,8 +114,8 @@ def test_latents(smoke_run_of, tmp_path, monkeypatch, capsys):
 
 MISTAKES = {
     "sample checkpoint=run label=x": r"label=x: the classes of this model are 0, 1",
-    "sample checkpoint=run context=nowhere.mp4": r"context: nowhere\.mp4: there is no such file",
-    "sample checkpoint=run context=text.mp4": r"context: text\.mp4 is not a video",
+    "sample checkpoint=run context=nowhere.mp4": r"context=nowhere\.mp4: there is no such file",
+    "sample checkpoint=run context=text.mp4": r"context=text\.mp4 is not a video",
     "sample checkpoint=run context_frames=2": r"context_frames needs context=",
     "sample checkpoint=run format=avi": r"format",
     "sample checkpoint=run fps=0": r"fps lies above 0",

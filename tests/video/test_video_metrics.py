@@ -103,7 +103,7 @@ def test_a_network_of_the_users(data, tmp_path):
 
 def test_wrong_networks(data, tmp_path):
     (tmp_path / "text.pt").write_text("no network")
-    with pytest.raises(UserError, match=r"text\.pt is no TorchScript file"):
+    with pytest.raises(UserError, match=r"text\.pt cannot be read"):
         metrics.video_distance(data, data.real("val", 4).x, "val", features=str(tmp_path / "text.pt"))
     with pytest.raises(UserError, match=r"scoring\.features=nowhere\.pt: there is no such file"):
         metrics.video_distance(data, data.real("val", 4).x, "val", features="nowhere.pt")

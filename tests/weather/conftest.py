@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from genzoo.errors import UserError
-from genzoo_weather.fields import Fields, open_fields, to_minutes
+from genzoo_weather.apart import open_fields
+from genzoo_weather.fields import Fields, to_minutes
 
 BASE = {
     "z": ("m2 s-2", 5e4, 2e3),
@@ -104,7 +105,7 @@ def agree() -> Callable[..., None]:
             ]
             for i, hour in enumerate(hours)
         ]
-        got = fields.read(np.arange(len(hours)))
+        got = torch.as_tensor(fields.read(np.arange(len(hours))))
         assert got.dtype == torch.float32
         torch.testing.assert_close(got.double(), torch.tensor(np.array(want)), rtol=1e-6, atol=1e-5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import genzoo
-from genzoo_weather.fields import open_fields
+from genzoo_weather.apart import open_fields
 
 xarray = pytest.importorskip("xarray")
 

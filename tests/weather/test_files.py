@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from genzoo.errors import UserError
-from genzoo_weather.fields import open_fields, to_datetime, to_minutes
+from genzoo_weather.apart import open_fields
+from genzoo_weather.fields import open_here, to_datetime, to_minutes
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import Variable, conversion, known
 
@@ -421,7 +422,7 @@ def test_several_files(maps, saved, agree, monkeypatch, tmp_path, form):
     """A folder, also of folders, or a pattern, absolute or relative, is one series."""
     for i, name in enumerate(("2001/a.nc", "2001/b.nc", "2002/c.nc")):
         saved(maps(("msl", "z"), levels=(500, 850), hours=range(24 * i, 24 * i + 24, 6)), f"many/{name}")
-    (tmp_path / "many" / "README.txt").write_text("not a map")
+    (tmp_path / "many" / "README.txt").write_text("not a map", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / "many", "many") if form == "folder" else (tmp_path / "many/*/*.nc", "many/20*/?.nc"):
         fields = open_fields(str(path))
@@ -514,7 +515,7 @@ def test_zarr_is_read_as_needed(maps, saved, agree, chunks_read):
     """Opening reads no more than one map, and a map is read alone."""
     dataset = weatherbench(maps(("z", "msl"), levels=(500, 850), hours=range(0, 1200, 6)))
     path = saved(dataset, "wb.zarr", encoding={n: {"chunks": (1, *a.shape[1:])} for n, a in dataset.data_vars.items()})
-    fields = open_fields(path, region=[-90, 90, -90, 90])
+    fields = open_here(path, region=[-90, 90, -90, 90])
     assert len(fields.minutes) == 200
     assert {key.rsplit("/")[-1].split(".")[0] for key in chunks_read()} <= {"0"}
     later = fields.select(np.arange(100, 200))
@@ -526,7 +527,7 @@ def test_a_region_is_read_alone(maps, saved, agree, chunks_read):
     """Chunks outside of the region are left alone."""
     dataset = weatherbench(maps(("z",), levels=(500,)))
     path = saved(dataset, "wb.zarr", encoding={"geopotential": {"chunks": (1, 1, 2, 5)}})
-    agree(open_fields(path, region=[-90, 90, 0, 90]))
+    agree(open_here(path, region=[-90, 90, 0, 90]))
     assert {key.split(".")[2] for key in chunks_read()} == {"0", "1"}
 
 
@@ -534,7 +535,7 @@ def test_a_level_is_read_alone(maps, saved, agree, chunks_read):
     """Chunks of other levels are left alone."""
     dataset = weatherbench(maps(("z",), levels=(500, 700, 850)))
     path = saved(dataset, "wb.zarr", encoding={"geopotential": {"chunks": (1, 1, 8, 5)}})
-    agree(open_fields(path, levels_hpa=[850]))
+    agree(open_here(path, levels_hpa=[850]))
     assert {key.split(".")[1] for key in chunks_read()} == {"2"}
 
 
@@ -693,7 +694,7 @@ def test_nothing_there(refusal, tmp_path):
     """No file, no folder, no match, an empty folder, one without weather."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "a.txt").write_text("x")
+    (tmp_path / "other" / "a.txt").write_text("x", encoding="utf-8")
     for name in ("no.nc", "no.txt", "nowhere/", "*.nc", "empty", "other", "no.zarr"):
         said = refusal(str(tmp_path / name))
         assert f"data.path={tmp_path / name}".rstrip("/") in said
@@ -703,7 +704,7 @@ def test_nothing_there(refusal, tmp_path):
 @pytest.mark.parametrize("name", ["maps.txt", "maps", "maps.h5.bak"])
 def test_unknown_endings(refusal, tmp_path, name):
     """Known ones are told."""
-    (tmp_path / name).write_text("x")
+    (tmp_path / name).write_text("x", encoding="utf-8")
     assert "known endings are .nc, .nc4" in refusal(str(tmp_path / name))
 
 

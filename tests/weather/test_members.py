@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from genzoo.contract import Spec
+from genzoo_weather.apart import open_fields
 from genzoo_weather.data import WeatherData
-from genzoo_weather.fields import open_fields
 from genzoo_weather.linear import LinearForecast
 
 xarray = pytest.importorskip("xarray")

@@ -19,8 +19,8 @@ import genzoo
 from genzoo.api import Trained
 from genzoo.errors import UserError
 from genzoo_weather import pictures
+from genzoo_weather.apart import open_fields
 from genzoo_weather.data import WeatherData
-from genzoo_weather.fields import open_fields
 from genzoo_weather.output import ForecastFile, shared_levels
 from genzoo_weather.physics import Grid
 from genzoo_weather.variables import KNOWN, Variable

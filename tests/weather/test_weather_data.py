@@ -13,9 +13,10 @@ import torch
 
 from genzoo.contract import Data
 from genzoo.errors import UserError
+from genzoo_weather import fields as fields_module
 from genzoo_weather import shallow_water
+from genzoo_weather.apart import open_fields
 from genzoo_weather.data import WeatherData
-from genzoo_weather.fields import open_fields
 from genzoo_weather.shallow_water import Simulation
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "weather"
@@ -417,21 +418,42 @@ def test_known_as_told(series):
 
 
 def test_fingerprint(maps, saved, series):
-    """Of the targets of a split: the same for the same file, another one where a value, a time or a place is."""
-    data = prepared(series())
-    assert prepared(series("again.nc")).fingerprint("val") == data.fingerprint("val") != data.fingerprint("train")
+    """Of all that a split's examples are made of: the same for the same file wherever it lies and however it is read,
+    another one where any value, time or place is."""
+    options = {"past": 2, "step_hours": 12.0, "val_fraction": 0.3}
+    data = prepared(series(), **options)
+    for other in (prepared(series("again.nc"), **options), prepared(series(), memory_gb=0.0, **options)):
+        assert all(other.fingerprint(split) == data.fingerprint(split) for split in ("train", "val"))
     assert len(data.fingerprint("val")) == 64
+    assert data.fingerprint("val") != data.fingerprint("train")
     dataset = maps(("msl", "z"), levels=(500,), hours=range(0, 240, 6))
-    value = dataset.copy(deep=True)
-    value["z"][39, 0, 2, 3] += 1
-    others = [value, dataset.assign_coords(longitude=dataset.longitude + 5)]
-    others += [
+    others = [
+        dataset.assign_coords(longitude=dataset.longitude + 5),
         dataset.assign_coords(time=dataset.time + np.timedelta64(1, "h")),
         dataset[["z", "msl"]].drop_vars("msl"),
     ]
-    seen = {prepared(saved(other, f"other{i}.nc")).fingerprint("val") for i, other in enumerate(others)}
-    assert len(seen | {data.fingerprint("val")}) == 5
-    assert prepared(saved(value, "train.nc")).fingerprint("train") == data.fingerprint("train")
+    seen = {prepared(saved(other, f"other{i}.nc"), **options).fingerprint("val") for i, other in enumerate(others)}
+    assert len(seen | {data.fingerprint("val")}) == 4
+
+
+@pytest.mark.parametrize("memory_gb", [0.0, 4.0])
+def test_fingerprint_of_every_map(series, memory_gb, monkeypatch):
+    """A single value of any map changes that of each split whose examples hold the map, targets or past, and no other,
+    also where maps are read a few at a time."""
+    monkeypatch.setattr(fields_module, "PIECE", 3 * 4 * 2 * 5 * 8)
+    data = prepared(series(), past=2, step_hours=12.0, val_fraction=0.3, memory_gb=memory_gb)
+    read, was = data._read, {split: data.fingerprint(split) for split in ("train", "val")}
+    for place in range(40):
+
+        def changed(places, place=place):
+            x = read(places).clone()
+            x[places == place, 1, 2, 3] += 1
+            return x
+
+        monkeypatch.setattr(data, "_read", changed)
+        for split in ("train", "val"):
+            held = place in data._split(split)[:, None] + np.array([0, 2, 4])
+            assert (data.fingerprint(split) != was[split]) == held, (place, split)
 
 
 # ---- states and forecasts
@@ -458,9 +480,10 @@ def test_state_travels(series, tmp_path):
 
 
 def test_not_a_state():
-    """Of another modality's checkpoint."""
-    with pytest.raises(UserError, match="not one of weather maps"):
-        WeatherData().load_state_dict({"vocab": 3})
+    """Of another modality's checkpoint, or a damaged one."""
+    for state in ({"vocab": 3}, {"past": 1, "step_minutes": 60, "variables": [], "latitude_deg": "x"}, [], None):
+        with pytest.raises(UserError, match="not one of weather maps"):
+            WeatherData().load_state_dict(state)
 
 
 def test_context_as_other_files_have_it(series, maps, saved):
@@ -704,7 +727,7 @@ def test_a_true_simulation(tmp_path, monkeypatch):
     made = shallow_water.simulate(**options)
     assert torch.equal(data.fields.read(np.array([6, 1])), torch.stack([made.fields[1, 2], made.fields[0, 1]]))
     assert data.fields.latitude_deg.tolist() == made.latitude_deg.tolist()
-    depth, wind = data.decode(data.kept)[:, 2], data.decode(data.kept)[:, 0]
+    depth, wind = data.kept[:, 2], data.kept[:, 0]
     assert 3000 < depth.min() < depth.max() < 5000
     assert 15 < wind.max() < 60
 

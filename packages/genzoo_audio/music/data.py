@@ -17,7 +17,7 @@ from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
 from genzoo_audio.music import metrics, sources
-from genzoo_audio.music.files import read_piece, write_midi
+from genzoo_audio.music.files import MAX_MB, MOST_PIECES, read_piece, write_midi
 from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitches, to_tokens
 
 V = len(VOICES)
@@ -34,7 +34,7 @@ class MusicData(Data):
     transpose: semitones by which examples are moved up or down at random, as far as the ranges of the voices allow.
     melody: share of examples that are told their soprano beforehand, from which harmonisation is learned.
     val_fraction: share of the pieces that validates, where the files have no split of their own.
-    max_ticks: longer pieces are refused.
+    max_ticks: longer pieces are refused. max_mb: larger files are, in megabytes.
     seed: of the split, and of the order, the keys and the cuts of examples.
 
     A piece that ends within an example is followed by the token END, which is learned, and counted in no score.
@@ -54,6 +54,7 @@ class MusicData(Data):
         on_error: Literal["stop", "skip"] = "stop",
         embedded: int = 400,
         max_ticks: int = 4096,
+        max_mb: float = MAX_MB,
         seed: int = 0,
     ) -> None:
         for name, value in (("ticks", ticks), ("context", context)):
@@ -67,11 +68,11 @@ class MusicData(Data):
             raise UserError("data.melody must lie from 0 to 1, and data.val_fraction between 0 and 1")
         if on_error not in ("stop", "skip"):
             raise UserError(f"data.on_error is stop or skip, not {on_error!r}")
-        if embedded < 4:
-            raise UserError(f"data.embedded must be at least 4, not {embedded}")
+        if not 4 <= embedded <= MOST_PIECES:
+            raise UserError(f"data.embedded must lie from 4 to {MOST_PIECES}, not {embedded}")
         self.path, self.ticks, self.context, self.transpose = path, ticks, context, transpose
         self.melody, self.val_fraction, self.on_error = melody, val_fraction, on_error
-        self.embedded, self.max_ticks, self.seed = embedded, max_ticks, seed
+        self.embedded, self.max_ticks, self.max_mb, self.seed = embedded, max_ticks, max_mb, seed
         self.fitted: dict[str, Any] | None = None
         self.pieces: dict[str, list[Tensor]] = {}
         self.wishes: dict[str, Any] = {"tempo": 80.0, "wav": True, "rate_hz": 22050, "prompt": None}
@@ -80,7 +81,12 @@ class MusicData(Data):
 
     def prepare(self) -> None:
         found = sources.load(
-            self.path, embedded=self.embedded, on_error=self.on_error, max_ticks=self.max_ticks, seed=self.seed
+            self.path,
+            embedded=self.embedded,
+            on_error=self.on_error,
+            max_ticks=self.max_ticks,
+            max_mb=self.max_mb,
+            seed=self.seed,
         )
         self.pieces = {
             split: [to_tokens(piece.notes) for piece in pieces] for split, pieces in self._parted(found).items()
@@ -202,7 +208,8 @@ class MusicData(Data):
 
     def fingerprint(self, split: str) -> str:
         digest = sha256()
-        for piece in self._split(split):
+        for piece in self._split(split):  # each begun by its length, so that other cuts of the same notes differ
+            digest.update(f"{len(piece)}\0".encode())
             digest.update(piece.numpy())
         return digest.hexdigest()
 
@@ -251,10 +258,7 @@ class MusicData(Data):
         return tokens[:, -1] == END
 
     def _read(self, key: str, file: str) -> np.ndarray:
-        try:
-            return read_piece(Path(file).expanduser(), max_ticks=self.max_ticks)
-        except UserError as error:
-            raise UserError(f"{key}: {error}") from error
+        return read_piece(Path(file).expanduser(), max_ticks=self.max_ticks, max_mb=self.max_mb, key=key)
 
     def piece(self, x: Tensor) -> np.ndarray:
         """A sample as MIDI numbers [M, V], the prompt before it."""

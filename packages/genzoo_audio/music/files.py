@@ -7,7 +7,6 @@ Legend: M ticks (sixteenths), V = 4 voices. Pieces are int64 [M, V], MIDI number
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS
-from genzoo_audio.files import Broken
+from genzoo.reading import Broken, breaking, judge, printable, reading
 from genzoo_audio.music.tokens import HIGHEST, LOWEST, TICKS_PER_BAR, TICKS_PER_BEAT, VOICES
 
 if TYPE_CHECKING:
@@ -36,6 +35,16 @@ MONOPHONIC = 0.95
 """Share of its ticks on which a part sounds one note only, from which on it is a voice."""
 
 
+MAX_MB = 4.0
+"""Larger files are refused where nothing else is asked for: lists of JSON take 20 times their text."""
+MIDI_BYTES, BYTES_PER_TICK = 100_000, 64
+"""Of a MIDI file, at most: so many, and so many more for each tick that a piece may have."""
+SOUNDING = 64
+"""Notes at each tick, at most, on an average over the longest piece."""
+MOST_PIECES = 100_000
+"""Of a file."""
+
+
 class Sung(NamedTuple):
     """A note: ticks [start, end), and the part it belongs to."""
 
@@ -45,28 +54,27 @@ class Sung(NamedTuple):
     part: tuple[int, int]
 
 
-def read_piece(path: str | Path, *, max_ticks: int = 4096) -> np.ndarray:
-    """The one piece of a MIDI or JSON file; UserError, with the file's name, where there is none, or several."""
-    pieces = [piece for _, _, piece in read_pieces(path, max_ticks=max_ticks)]
-    if len(pieces) > 1:
-        raise UserError(f"{path} holds {len(pieces)} pieces: give a file of one")
-    return pieces[0]
+def read_piece(
+    path: str | Path, *, max_ticks: int = 4096, max_mb: float = MAX_MB, key: str = "data.path"
+) -> np.ndarray:
+    """The one piece of a MIDI or JSON file that a key names; UserError, with the file's name, where there is none, or
+    several."""
+    with reading(path, key) as file:
+        pieces = pieces_of(file, max_ticks, max_mb)
+        if len(pieces) > 1:
+            raise Broken(f"holds {len(pieces)} pieces: give a file of one")
+        return pieces[0][2]
 
 
-def read_pieces(path: str | Path, *, max_ticks: int = 4096) -> list[tuple[str, str | None, np.ndarray]]:
-    """(name, split or None, piece) of all pieces of a file; UserError where it cannot be read, or has no notes, drums
-    only, more than max_ticks ticks, or pitches that are not on a piano."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+def pieces_of(path: Path, max_ticks: int, max_mb: float) -> list[tuple[str, str | None, np.ndarray]]:
+    """(name, split or None, piece) of all pieces of a file; Broken where it has no notes, drums only, more than
+    max_ticks ticks, or pitches that are not on a piano, and inside of a boundary whatever else it raises."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: known endings are {', '.join(SUFFIXES)}")
-    try:
-        if path.suffix.lower() in MIDI:
-            return [(path.name, None, checked(read_midi(path, max_ticks), max_ticks))]
-        return read_json(path, max_ticks)
-    except Broken as reason:
-        raise UserError(f"{path} {reason}") from reason
+        raise Broken(f"has none of the known endings {', '.join(SUFFIXES)}")
+    judge(path.stat().st_size, max_mb)
+    if path.suffix.lower() in MIDI:
+        return [(path.name, None, checked(read_midi(path, max_ticks), max_ticks))]
+    return read_json(path, max_ticks)
 
 
 def checked(piece: np.ndarray, max_ticks: int) -> np.ndarray:
@@ -98,12 +106,13 @@ def read_midi(path: Path, max_ticks: int) -> np.ndarray:
         import mido
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'genzoo[audio]'") from error
-    if not path.stat().st_size:
+    size, most = path.stat().st_size, MIDI_BYTES + BYTES_PER_TICK * max_ticks
+    if not size:
         raise Broken("is empty")
-    try:
+    if size > most:
+        raise Broken(f"has {size:,} bytes, above {most:,} for max_ticks={max_ticks}: cut it, or raise max_ticks")
+    with breaking("is not MIDI, or is damaged"):
         file = mido.MidiFile(path)
-    except (OSError, EOFError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise Broken(f"is not MIDI, or is damaged ({' '.join(str(error).split()) or type(error).__name__})") from error
     if file.type == 2 or not 0 < file.ticks_per_beat < 32768:
         raise Broken("counts time in frames, or its tracks are pieces of their own: save it as type 1, in quarters")
     notes, drums, names = notes_of(file)
@@ -113,6 +122,8 @@ def read_midi(path: Path, max_ticks: int) -> np.ndarray:
     first = min(note.start for note in notes) // TICKS_PER_BAR * TICKS_PER_BAR
     if end - first > max_ticks:
         raise Broken(f"has {end - first} ticks (sixteenths), and max_ticks is {max_ticks}: cut it, or raise max_ticks")
+    if sum(note.end - note.start for note in notes) > SOUNDING * max_ticks:
+        raise Broken(f"has too many long notes at once, above {SOUNDING} on an average: leave some out")
     notes = [note._replace(start=note.start - first, end=note.end - first) for note in notes]
     return voices_of(notes, names, end - first)
 
@@ -153,18 +164,21 @@ def notes_of(file: "mido.MidiFile") -> tuple[list[Sung], bool, dict[tuple[int, i
 
 def voices_of(notes: Sequence[Sung], names: dict[tuple[int, int], str], ticks: int) -> np.ndarray:
     """Notes as a piece of so many ticks."""
-    parts: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros((ticks, 2), dtype=np.int64))
     sounding: list[set[int]] = [set() for _ in range(ticks)]
     for note in notes:
-        line = parts[note.part][note.start : note.end]
-        line[:, 0] = np.maximum(line[:, 0], note.pitch)
-        line[:, 1] += 1
         for tick in range(note.start, note.end):
             sounding[tick].add(note.pitch)
-    lines = dict(parts)
+    parts = dict.fromkeys(note.part for note in notes)
+    if len(parts) > V:
+        return spread(sounding)
+    lines = {part: np.zeros((ticks, 2), dtype=np.int64) for part in parts}
+    for note in notes:
+        line = lines[note.part][note.start : note.end]
+        line[:, 0] = np.maximum(line[:, 0], note.pitch)
+        line[:, 1] += 1
     named = {part: VOICES.index(names[part]) for part in lines if names[part] in VOICES}
     single = all((line[:, 1] > 1).sum() <= (1 - MONOPHONIC) * (line[:, 1] > 0).sum() for line in lines.values())
-    if not single or len(lines) > V:
+    if not single:
         return spread(sounding)
     if len(named) < len(lines) or len(set(named.values())) < len(lines):
         by_pitch = sorted(lines, key=lambda part: -lines[part][:, 0][lines[part][:, 0] > 0].mean())
@@ -236,13 +250,12 @@ def write_midi(piece: np.ndarray, path: str | Path, *, beats_per_minute: float =
 def read_json(path: Path, max_ticks: int) -> list[tuple[str, str | None, np.ndarray]]:
     """{"train": [piece, …], "valid": …, "test": …}, a list of pieces, or one piece: a list of ticks [S, A, T, B], where
     0, -1, null and NaN are rests; a tick of another number of pitches is spread over the voices."""
-    try:
+    with breaking("is not JSON"):
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise Broken(f"is not JSON ({' '.join(str(error).split())})") from error
     if isinstance(content, dict):
         if not content or not set(content) <= set(SPLITS):
-            raise Broken(f"has the keys {', '.join(map(str, content)) or '(none)'}: known are {', '.join(SPLITS)}")
+            keys = printable(", ".join(content)[:100]) or "(none)"
+            raise Broken(f"has the keys {keys}: known are {', '.join(SPLITS)}")
         splits = [(SPLITS[name], f"{name}[{{}}]", pieces) for name, pieces in content.items()]
     else:
         one = isinstance(content, list) and content and isinstance(content[0], list)
@@ -252,10 +265,12 @@ def read_json(path: Path, max_ticks: int) -> list[tuple[str, str | None, np.ndar
     for split, name, pieces in splits:
         if not isinstance(pieces, list):
             raise Broken("is no list of pieces, each a list of ticks of four pitches")
+        if len(pieces) > MOST_PIECES:
+            raise Broken(f"holds {len(pieces):,} pieces, and at most {MOST_PIECES:,} are read: cut it")
         for i, piece in enumerate(pieces):
             where = name.format(i)
             try:
-                found.append((f"{path.name} {where}", split, checked(ticks_of(piece), max_ticks)))
+                found.append((f"{path.name} {where}", split, checked(ticks_of(piece, max_ticks), max_ticks)))
             except Broken as reason:
                 raise Broken(f"{reason} ({where})") from reason
     if not found:
@@ -263,12 +278,12 @@ def read_json(path: Path, max_ticks: int) -> list[tuple[str, str | None, np.ndar
     return found
 
 
-def ticks_of(piece: Any) -> np.ndarray:
-    """A piece of JSON."""
-    try:
+def ticks_of(piece: Any, max_ticks: int) -> np.ndarray:
+    """A piece of JSON; what is more than twice too long is refused as it stands, with the silence around it."""
+    with breaking("is no list of ticks of four pitches"):
+        if len(piece) > 2 * max_ticks:
+            raise Broken(f"has {len(piece)} ticks, and max_ticks is {max_ticks}: cut it, or raise max_ticks")
         rows = [[whole(pitch) for pitch in tick] for tick in piece]
-    except (TypeError, ValueError) as error:
-        raise Broken(f"is no list of ticks of four pitches: {error}") from error
     if all(len(row) == V for row in rows):
         return np.array(rows, dtype=np.int64).reshape(-1, V)
     return spread([pitch for pitch in row if pitch] for row in rows)

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from torch import Tensor
 
+from genzoo.contract import part
 from genzoo_audio.music import metrics
 from genzoo_audio.music.data import MusicData
 from genzoo_audio.music.tokens import to_pitches
@@ -24,6 +25,7 @@ def judged(piece: np.ndarray) -> bool:
     return len(piece) >= SHORTEST and bool((piece > 0).any())
 
 
+@part
 def voice_leading(x: Tensor, data: MusicData, cond: Mapping[str, Tensor]) -> list[float]:
     """Minus the faults in 100 changes of chord: parallel fifths and octaves, leaps beyond a fifth, and in 100 ticks,
     voices that cross or leave their range."""
@@ -41,11 +43,13 @@ def voice_leading(x: Tensor, data: MusicData, cond: Mapping[str, Tensor]) -> lis
     return found
 
 
+@part
 def clear_key(x: Tensor, data: MusicData, cond: Mapping[str, Tensor]) -> list[float]:
     """The correlation of the pitch classes with the nearest key's profile, -1 to 1."""
     return [metrics.key_of(piece).clarity if judged(piece) else -1.0 for piece in map(to_pitches, x.cpu())]
 
 
+@part
 def rhythm(x: Tensor, data: MusicData, cond: Mapping[str, Tensor]) -> list[float]:
     """Minus the distance of a piece's lengths of notes from those of real pieces, 0 to -1: what keeps still makes no
     faults, and has no rhythm."""

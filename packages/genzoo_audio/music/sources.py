@@ -13,7 +13,8 @@ import numpy as np
 from genzoo.download import download
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS, files_below
-from genzoo_audio.music.files import SUFFIXES, read_pieces
+from genzoo.reading import Broken, breaking, reading
+from genzoo_audio.music.files import MAX_MB, SUFFIXES, pieces_of
 
 JSB = (
     "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/Jsb16thSeparated.json",
@@ -34,7 +35,15 @@ class Piece(NamedTuple):
     notes: np.ndarray
 
 
-def load(path: str, *, embedded: int, on_error: Literal["stop", "skip"], max_ticks: int, seed: int) -> list[Piece]:
+def load(
+    path: str,
+    *,
+    embedded: int,
+    on_error: Literal["stop", "skip"],
+    max_ticks: int,
+    seed: int,
+    max_mb: float = MAX_MB,
+) -> list[Piece]:
     """All pieces that `data.path` names, in the order of their names.
 
     path: chorales (so many embedded ones; the last tenth are test), jsb, a MIDI or JSON file, or a folder of those,
@@ -53,19 +62,21 @@ def load(path: str, *, embedded: int, on_error: Literal["stop", "skip"], max_tic
     place = download(*JSB, name="jsb_chorales_16th.json") if path == "jsb" else Path(path).expanduser()
     if not place.exists():
         raise UserError(f"data.path={path}: there is no such file or folder (others: chorales, jsb)")
-    if place.is_file():
-        return [Piece(*piece) for piece in read_pieces(place, max_ticks=max_ticks)]
+    if not place.is_dir():
+        with reading(place) as file:
+            return [Piece(*piece) for piece in pieces_of(file, max_ticks, max_mb)]
     found = list(splits_below(place))
     if not found:
         raise UserError(f"data.path={path}: the folder holds no {', '.join(SUFFIXES)} file")
     pieces = []
     for file, name, split in found:
         try:
-            pieces += [Piece(name, own or split, notes) for _, own, notes in read_pieces(file, max_ticks=max_ticks)]
-        except UserError as error:
+            with breaking():
+                pieces += [Piece(name, own or split, notes) for _, own, notes in pieces_of(file, max_ticks, max_mb)]
+        except Broken as reason:
             if on_error == "stop":
-                raise UserError(f"{error} (or data.on_error=skip passes it over)") from error
-            print(f"skipped {error}", file=sys.stderr)
+                raise UserError(f"data.path={file} {reason} (or data.on_error=skip passes it over)") from reason
+            print(f"skipped {file} {reason}", file=sys.stderr)
     if not pieces:
         raise UserError(f"data.path={path}: all of its {len(found)} files were skipped")
     return pieces

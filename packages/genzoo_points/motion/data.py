@@ -18,6 +18,7 @@ from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
 from genzoo.folders import validating
 from genzoo_points.motion.sequences import Correspondence, Sequences, at_rate, load_sequences
+from genzoo_points.state import MotionState
 
 DEFAULT_HZ = 12.0
 """Frames a second where neither the files nor the config say."""
@@ -129,8 +130,7 @@ class MotionData(Data):
 
     def _open(self) -> Sequences:
         if self.path == "bodies":
-            from genzoo.api import keywords
-            from genzoo.config import check_options
+            from genzoo.config import check_options, keywords
             from genzoo_points.motion.bodies import embedded_bodies
 
             known = {name: kind for name, kind in keywords(embedded_bodies).items() if name != "points"}
@@ -197,12 +197,12 @@ class MotionData(Data):
         return self.fitted
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if not {"past", "points", "rate_hz"} <= set(state):
+        if not isinstance(state, Mapping) or not {"past", "points", "rate_hz"} <= set(state):
             raise UserError("this checkpoint is not one of motion")
         for key in ("frames", "past", "points"):
-            if getattr(self, key) != state[key]:
-                raise UserError(f"data.{key}: this model was trained with {state[key]}, not {getattr(self, key)}")
-        self.fitted = dict(state)
+            if getattr(self, key) != state.get(key):
+                raise UserError(f"data.{key}: this model was trained with {state.get(key)}, not {getattr(self, key)}")
+        self.fitted = MotionState.model_validate(state).model_dump()
 
     # ---- examples
 
@@ -250,8 +250,11 @@ class MotionData(Data):
         return self.rows[split]
 
     def fingerprint(self, split: str) -> str:
-        digest = sha256(repr([self.classes, self.labels[self._rows(split)].tolist() if self.classes else []]).encode())
-        for row in self._rows(split):
+        rows = self._rows(split)
+        shapes = [tuple(self.clips[row].shape) for row in rows]
+        told = [self.classes, self.labels[rows].tolist() if self.classes else []]
+        digest = sha256(repr(told if self.classes and len({*shapes}) == 1 else [*told, shapes]).encode())
+        for row in rows:
             digest.update(self.clips[row].numpy())
         return digest.hexdigest()
 
@@ -307,9 +310,10 @@ class MotionData(Data):
 
     def _context(self, context: str, frames: int | None) -> Tensor:
         """The first frames [F, N, 3] of the one sequence in a file or a folder, at the model's rate."""
+        points, rate_hz = self.fitted["points"], self.fitted["rate_hz"]
+        how = {"least": 1, "seed": self.seed, "up": self.fitted["up"], "max_mb": self.max_mb}
         try:
-            points, rate_hz = self.fitted["points"], self.fitted["rate_hz"]
-            found = load_sequences(context, points=points, dense=points, least=1, seed=self.seed, up=self.fitted["up"])
+            found = load_sequences(context, points=points, dense=points, **how)
         except UserError as error:
             raise UserError(str(error).replace("data.path=", "context=")) from error
         if len(found.clips) > 1:

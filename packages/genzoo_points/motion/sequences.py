@@ -6,6 +6,7 @@ Legend: S sequences, T frames, P points. Coordinates are as in the files, in the
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,10 @@ from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
 from genzoo.folders import SPLITS, files_below, official, refuse, splits_first
 from genzoo.progress import shown
+from genzoo.reading import Broken, breaking, judge
 from genzoo_points.motion.tracks import on_faces, same_faces, same_order, tracked
-from genzoo_points.readers import DAMAGED, Broken, Raw, arrays_of, because, draw, labels_of, read_file, texts
-from genzoo_points.sources import ARRAYS, SUFFIXES
+from genzoo_points.readers import LEAST_BYTES, MAX_MB, Raw, arrays_of, draw, labels_of, read_file, texts
+from genzoo_points.sources import ARRAYS, SUFFIXES, given
 
 Correspondence = Literal["auto", "given", "matched"]
 
@@ -44,23 +46,26 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Found:
-    """Where a sequence, or a file of several, lies. files: its frames in order, or the one file of arrays."""
+    """Where a sequence, or a file of several, lies. files: its frames in order, or the one file of arrays. seed: what
+    its points are drawn by: its place below `data.path`."""
 
     files: tuple[Path, ...]
     name: str
     label: str | None = None
     split: str | None = None
+    seed: str = ""
 
 
 @dataclass
 class Clip:
-    """A sequence as it was read."""
+    """A sequence as it was read. which: its place in its file."""
 
     x: np.ndarray
     name: str
     label: str | None = None
     rate_hz: float | None = None
     was_matched: bool = False
+    which: int = 0
 
 
 def load_sequences(
@@ -72,7 +77,7 @@ def load_sequences(
     correspondence: Correspondence = "auto",
     on_error: Literal["skip", "stop"] = "stop",
     seed: int = 0,
-    max_mb: float = 500,
+    max_mb: float = MAX_MB,
     up: str = "z",
 ) -> Sequences:
     """All sequences of a file or a folder (`find` says which forms).
@@ -94,24 +99,24 @@ def load_sequences(
     splits: list[str | None] = []
     classes: dict[str, None] = {}
     broken: list[tuple[str, str]] = []
-    everything = find(path)
+    everything = find(path, max_mb)
     for found in shown(everything, "sequences"):
         try:
-            if (size := max(file.stat().st_size for file in found.files) / 1e6) > max_mb:
-                raise Broken(f"is huge: {size:.0f} MB, and data.max_mb is {max_mb:g}")
-            if is_array(found.files[0]) and len(found.files) == 1:
-                read, listed = read_array(found.files[0], found.name)
-                classes |= dict.fromkeys(listed)
-            else:
-                generator = numpy_generator("sequence", seed, found.name)
-                x, was_matched = read_frames(found.files, points, dense, correspondence, generator, up)
-                read = [Clip(x, found.name, was_matched=was_matched)]
+            with breaking():
+                if is_array(found.files[0]) and len(found.files) == 1:
+                    read, listed = read_array(found.files[0], found.name, max_mb)
+                    classes |= dict.fromkeys(listed)
+                else:
+                    generator = numpy_generator("sequence", seed, found.seed)
+                    x, was_matched = read_frames(found.files, points, dense, correspondence, generator, up, max_mb)
+                    read = [Clip(x, found.name, was_matched=was_matched)]
         except Broken as reason:
             broken.append((found.name, str(reason)))
             continue
         for clip in read:
             try:
-                clip.x = checked(clip.x, points, dense, least, numpy_generator("points", seed, clip.name))
+                generator = numpy_generator("points", seed, found.seed, clip.which)
+                clip.x = checked(clip.x, points, dense, least, generator)
             except Broken as reason:
                 broken.append((clip.name, str(reason)))
                 continue
@@ -142,20 +147,18 @@ def load_sequences(
     )
 
 
-def find(path: str) -> list[Found]:
+def find(path: str, max_mb: float = MAX_MB) -> list[Found]:
     """The sequences that `data.path` names; UserError where there is none.
 
     A file: NPZ or NPY with `points` [T, P, 3] or [S, T, P, 3]. A folder: such files below it, and folders whose own
     files are frames (meshes, clouds, or arrays [P, 3]), in natural order: frame2 before frame10. The first folder above
     a sequence is its class, or the second where the first are `train/`, `val/`, `test/`.
     """
-    place = Path(path).expanduser()
-    if place.is_file():
+    place = given(path, "the embedded ones are data.path=bodies")
+    if not place.is_dir():
         if not is_array(place):
             raise UserError(f"data.path={path}: one file of a motion is NPZ or NPY; frames are files in a folder")
         return [Found((place,), place.name)]
-    if not path or not place.is_dir():
-        raise UserError(f"data.path={path}: there is no such file or folder (the embedded ones are data.path=bodies)")
     files = files_below(place, SUFFIXES)
     folders: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for parts in files:
@@ -163,7 +166,7 @@ def find(path: str) -> list[Found]:
     groups: list[tuple[tuple[str, ...], tuple[Path, ...]]] = []
     for folder, mine in folders.items():
         frames = tuple(place.joinpath(*parts) for parts in sorted(mine, key=lambda parts: natural(parts[-1])))
-        if all(map(is_array, frames)) and not is_frame(frames[0]):
+        if all(map(is_array, frames)) and not is_frame(frames[0], max_mb):
             groups += [(parts, (place.joinpath(*parts),)) for parts in mine]
         else:
             groups.append((folder, frames))
@@ -174,7 +177,7 @@ def find(path: str) -> list[Found]:
     for parts, frames in sorted(groups, key=lambda group: [natural(part) for part in group[0]]):
         first, second = ([*parts[:-1], None, None])[:2]
         label, split = (second, SPLITS.get(first.lower())) if split_first and first else (first, None)
-        found.append(Found(frames, "/".join(parts) or place.name, label, split))
+        found.append(Found(frames, "/".join(parts) or place.name, label, split, "/".join(parts)))
     return official(found)
 
 
@@ -187,12 +190,11 @@ def is_array(file: Path) -> bool:
     return file.suffix.lower() in ARRAYS
 
 
-def is_frame(file: Path) -> bool:
+def is_frame(file: Path, max_mb: float) -> bool:
     """Whether a file of arrays holds one cloud [P, 3]."""
-    try:
-        return points_of(arrays_of(file)).ndim == 2
-    except (*DAMAGED, Broken):
-        return False
+    with suppress(Broken):
+        return points_of(arrays_of(file, max_mb)).ndim == 2
+    return False
 
 
 def points_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -205,19 +207,15 @@ def points_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return arrays[fit[0]]
 
 
-def read_array(file: Path, name: str) -> tuple[list[Clip], list[str]]:
+def read_array(file: Path, name: str, max_mb: float) -> tuple[list[Clip], list[str]]:
     """`points` [T, P, 3] or [S, T, P, 3]; and, if there are any, `lengths` [S] (frames of each, where they are padded),
     `names` [S], `labels` or `label` [S], `classes`, `rate_hz` (frames a second). And the classes that it lists."""
-    try:
-        arrays = arrays_of(file)
-    except DAMAGED as error:
-        raise Broken(
-            "holds Python objects: nothing is unpickled" if "pickle" in str(error) else because(error)
-        ) from error
+    arrays = arrays_of(file, max_mb)
     x = points_of(arrays)
     if x.ndim not in (3, 4) or x.shape[-1] != 3 or x.dtype.kind not in "fiu" or not x.size:
         raise Broken(f"has points {list(x.shape)} of {x.dtype}: [T, N, 3] or [S, T, N, 3] numbers are needed")
     x = x if x.ndim == 4 else x[None]
+    judge(LEAST_BYTES * len(x), max_mb)
     names = texts(arrays, "names", len(x)) or ([name] if len(x) == 1 else [f"{name}[{i}]" for i in range(len(x))])
     classes = texts(arrays, "classes") or []
     labels = labels_of(arrays, classes, len(x)) or [None] * len(x)
@@ -232,7 +230,8 @@ def read_array(file: Path, name: str) -> tuple[list[Clip], list[str]]:
         if not rate_hz > 0:
             raise Broken(f"has rate_hz={arrays['rate_hz']}: frames a second, above 0, are needed")
     parts = zip(x, lengths.tolist(), names, labels, strict=True)
-    return [Clip(one[:length], called, label, rate_hz) for one, length, called, label in parts], classes
+    clips = [Clip(one[:length], *told, rate_hz, which=i) for i, (one, length, *told) in enumerate(parts)]
+    return clips, classes
 
 
 def read_frames(
@@ -242,15 +241,13 @@ def read_frames(
     correspondence: Correspondence,
     generator: np.random.Generator,
     up: str,
+    max_mb: float,
 ) -> tuple[np.ndarray, bool]:
     """[T, P, 3] of a folder of frames, and whether its points had to be matched."""
-    raws = [read_frame(file, up) for file in files]
+    raws = [read_frame(file, up, max_mb) for file in files]
     if correspondence != "matched":
         if all(raw.triangles is not None for raw in raws) and same_faces([raw.triangles for raw in raws]):
-            try:
-                return on_faces([raw.triangles for raw in raws], dense, generator), False
-            except ValueError as error:
-                raise Broken(str(error)) from error
+            return on_faces([raw.triangles for raw in raws], dense, generator), False
         clouds = [raw.points for raw in raws]
         if all(x is not None for x in clouds):
             if correspondence == "given" and len({len(x) for x in clouds}) > 1:
@@ -264,18 +261,18 @@ def read_frames(
         try:
             clouds.append(draw(raw, points, False, generator, most=dense))
         except Broken as reason:
-            raise Broken(f"{file.name}: {reason}") from reason
+            raise Broken(f"has a frame, {file.name}, which {reason}") from reason
     return tracked([x.astype(np.float64) for x in clouds], points, generator), True
 
 
-def read_frame(file: Path, up: str) -> Raw:
+def read_frame(file: Path, up: str, max_mb: float) -> Raw:
     """The one cloud or mesh of a file."""
     try:
-        raws, _ = read_file(file, up)
+        raws, _ = read_file(file, up, max_mb)
     except Broken as reason:
-        raise Broken(f"{file.name}: {reason}") from reason
+        raise Broken(f"has a frame, {file.name}, which {reason}") from reason
     if len(raws) > 1:
-        raise Broken(f"{file.name}: holds {len(raws)} shapes, and one is needed in each frame")
+        raise Broken(f"has a frame, {file.name}, which holds {len(raws)} shapes, and one is needed in each frame")
     return raws[0]
 
 
@@ -296,9 +293,15 @@ def checked(x: np.ndarray, points: int, dense: int, least: int, generator: np.ra
 
 
 def at_rate(x: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-    """Trajectories [T, P, 3] at another number of frames a second, over the same time: cubic splines."""
+    """Trajectories [T, P, 3] at another number of frames a second, over the same time: cubic splines. UserError where
+    these are of more than `MAX_MB`."""
     if from_hz == to_hz or len(x) < 2:
         return x
+    if (megabytes := x.nbytes * to_hz / from_hz / 1e6) > MAX_MB:
+        raise UserError(
+            f"a sequence of {len(x)} frames, {from_hz:g} a second, would fill {megabytes:,.0f} MB at "
+            f"rate_hz={to_hz:g}, and the most is {MAX_MB:g}: choose another rate_hz"
+        )
     times = np.arange(len(x)) / from_hz
     wanted = np.arange(int(times[-1] * to_hz + 1e-6) + 1) / to_hz
     return CubicSpline(times, x, axis=0)(wanted.clip(max=times[-1])).astype(x.dtype)

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from genzoo.reading import Broken
+
 NEAR = 0.5
 """Points are in the same order in two frames if they lie nearer to their own places than this, over what two points of
 different places lie apart (medians)."""
@@ -40,11 +42,11 @@ def same_faces(frames: Sequence[np.ndarray]) -> bool:
 
 def on_faces(frames: Sequence[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
     """[T, count, 3] of a mesh that moves, as triangles [F, 3, 3] of each frame: places drawn by area in the first
-    frame, which then keep their face and their place in it. ValueError where no triangle has an area."""
+    frame, which then keep their face and their place in it. Broken where no triangle has an area."""
     a, b, c = frames[0].swapaxes(0, 1).astype(np.float64)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     if not area.sum() > 0:
-        raise ValueError("has no area: all its faces are degenerate")
+        raise Broken("has no area: all its faces are degenerate")
     face = generator.choice(len(area), count, p=area / area.sum())
     u, v = np.sqrt(generator.random(count)), generator.random(count)
     weight = np.stack((1 - u, u * (1 - v), u * v), axis=1)

@@ -82,7 +82,7 @@ def test_evaluation(run, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("sample melody=nowhere.mid", "melody: nowhere.mid: there is no such file"),
+        ("sample melody=nowhere.mid", "melody=nowhere.mid: there is no such file"),
         ("sample melody=tune.mid prompt=tune.mid", "a prompt to go on from, or a melody to harmonise, not both"),
         ("sample ticks=0", "ticks must be at least 1, not 0"),
         ("sample tempo=1", "tempo must lie from 10 to 400"),

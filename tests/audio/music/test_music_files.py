@@ -97,7 +97,7 @@ def test_json_forms(tmp_path):
     """A dictionary of splits, a list of pieces, one piece; rests are 0, -1, null or NaN; chords of other sizes."""
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"train": [CHORD], "valid": [CHORD, CHORD], "test": []}))
-    assert [(name, split) for name, split, _ in files.read_pieces(file)] == [
+    assert [(name, split) for name, split, _ in files.pieces_of(file, 4096, 8)] == [
         ("a.json train[0]", "train"),
         ("a.json valid[0]", "val"),
         ("a.json valid[1]", "val"),
@@ -124,7 +124,7 @@ def test_json_forms(tmp_path):
         ("a.json", b"[[[60.5, 60, 60, 60]]]", r"60\.5 is no MIDI number"),
         ("a.json", b"[[[60, 60, 60, 12]]]", r"has the pitch 12 in bar 1, .* \(21 to 108\): transpose it"),
         ("a.json", json.dumps([CHORD * 101]).encode(), "has 101 ticks .* max_ticks is 100: cut it, or raise max_ticks"),
-        ("a.txt", b"", r"a\.txt: known endings are \.mid"),
+        ("a.txt", b"", r"a\.txt has none of the known endings \.mid"),
     ],
 )
 def test_no_music(tmp_path, name, content, said):

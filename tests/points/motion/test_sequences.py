@@ -146,10 +146,10 @@ def test_broken_frames(tmp_path, capsys):
     write_frames(tmp_path / "good", clip())
     write_frames(tmp_path / "bad", clip())
     (tmp_path / "bad" / "frame3.ply").write_bytes(b"ply\nrubbish")
-    with pytest.raises(UserError, match=r"data\.path=.*bad frame3\.ply: cannot be read"):
+    with pytest.raises(UserError, match=r"data\.path=.*bad has a frame, frame3\.ply, which cannot be read"):
         load(tmp_path)
     assert load(tmp_path, on_error="skip").names == ["good"]
-    assert "skipped: bad frame3.ply" in capsys.readouterr().err
+    assert "skipped: bad has a frame, frame3.ply" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
