@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test bench fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/genzoo demo
@@ -16,6 +16,9 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/text.py
 	$(BIN)/python tests/benchmarks/born.py
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz.py --mutations 10000
 
 # torch first and from the constraints: an unpinned torch would bring several GB of GPU libraries to a machine without one.
 $(VENV)/.installed: pyproject.toml constraints.txt
