@@ -76,7 +76,7 @@ def save(
 ) -> None:
     """Writes a checkpoint folder. It appears under its name only when every byte is on the disk. UserError where that
     cannot be (the disk is full, the folder is gone): nothing is left behind, and what was there before is whole."""
-    unfinished = folder.with_name(f".unfinished-{folder.name}")
+    unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()

@@ -5,6 +5,7 @@ the installed package. Presets are files from outside: they name parts and value
 """
 
 import re
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,9 @@ TEXTS = ("out", "init", "checkpoint", "data.path", "data.labels", "data.val_matc
 
 RESOLVER = re.compile(r"\$\{[^{}]*:")
 """An interpolation that computes (`${oc.env:HOME}`), where `${data.context}` only points at another key."""
+
+COMPOSING = threading.RLock()
+"""hydra keeps its state for the whole process: one composition at a time."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 KEYS: dict[str, dict[str, Any]] = {
@@ -108,7 +112,8 @@ def compose_config(
         with reading(file, "--config-dir"):
             judged_yaml(file)
     try:
-        config = _compose(verb, overrides, config_dir, nodes)
+        with COMPOSING:
+            config = _compose(verb, overrides, config_dir, nodes)
     except UserError:
         raise
     except Exception as error:  # whatever hydra, omegaconf and yaml raise
@@ -139,7 +144,8 @@ def _explained(
     """What is wrong, with the names that there are: those of the configuration without single keys."""
     groups = [o for o in overrides if o.partition("=")[0] in ("", *GROUPS.get(verb, ()))]
     try:
-        whole = _compose(verb, [o for o in overrides if o.startswith("preset=") or o in groups], config_dir, nodes)
+        with COMPOSING:
+            whole = _compose(verb, [o for o in overrides if o.startswith("preset=") or o in groups], config_dir, nodes)
     except Exception:
         whole = OmegaConf.create()
     if groups and isinstance(error, ValueError):
