@@ -34,15 +34,13 @@ OURS = {LOCK, "config.yaml", "log.csv", "curve.png", "checkpoints", "samples", "
 """What a run writes before its first checkpoint."""
 
 
-def hold(folder: Path, key: str = "out") -> FileLock:
+def hold(folder: Path) -> FileLock:
     """The lock of a folder that is there, acquired; UserError where another process has it."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(
-            f"{key}={folder} is being written by another process: wait for it, or choose another"
-        ) from error
+        raise UserError(f"out={folder} is being written by another process: wait for it, or choose another") from error
     return lock
 
 

@@ -95,7 +95,7 @@ def _train(config: "DictConfig", overrides: Sequence[str]) -> Path:
     check_wishes(settings)
     processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
     with processes.main_process_first():
-        run, damage = begun(folder, settings, options, resume=config.resume, named=overrides)
+        run, damage = begun(folder, settings, options, resume=config.resume)
     if not processes.is_main_process:
         fit_run(run, [], processes.num_processes)
         return folder.path
@@ -132,9 +132,7 @@ def taken(folder: RunFolder, *, new: bool) -> Iterator[None]:
         folder.close(forget=new and failed)
 
 
-def begun(
-    folder: RunFolder, settings: dict[str, Any], options: "Options", *, resume: bool, named: Sequence[str]
-) -> tuple[Run, list[str]]:
+def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, resume: bool) -> tuple[Run, list[str]]:
     """Everything that is built and checked before anything is written, and what is wrong with checkpoints that were
     passed over."""
     trust = settings["trust"]
