@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from genzoo import sealed
 from genzoo import trained_once as module
 from genzoo.draws import seed_of
 
@@ -45,7 +45,8 @@ def test_it_is_trained_once(places):
 def test_it_may_come_with_the_weights(places):
     """Beside weights of a package it is found too, and nothing is written."""
     there = {"weight": torch.full((2, 2), 5.0), "bias": torch.zeros(2)}
-    save_file(there, places / "weights" / f"reader-1-{seed_of('this split'):016x}.safetensors")
+    kept = places / "weights" / f"reader-1-{seed_of('this split'):016x}.safetensors"
+    kept.write_bytes(sealed.seal(there))
     trainings: list[int] = []
     assert torch.equal(made(trainings).weight, there["weight"])
     assert not trainings
