@@ -19,8 +19,8 @@ from torch.nn import functional as F
 import genzoo
 from attention_core import TokenTransformer
 from genzoo import checkpoint
-from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
-from genzoo.draws import torch_generator
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Request, Spec
+from genzoo.draws import GeneratorNoise, Noise, torch_generator
 from genzoo.errors import UserError
 from genzoo.families import Autoregressive, Flow
 from genzoo.objectives import Adversarial, TransformerCritic
@@ -34,6 +34,10 @@ LOGITS = torch.tensor([0.3, -1.0, 0.8, 0.0])
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(seed: int = 0) -> GeneratorNoise:
+    return GeneratorNoise(seeded(seed))
 
 
 def number_of(x: Tensor) -> Tensor:
@@ -57,11 +61,11 @@ class Categorical(GenerativeModel):
         value = -self.logits.log_softmax(dim=0)[number_of(batch.x)]
         return Loss(value, logs={"own_number": torch.tensor(7.0)})
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
         self.asked.append((n, dict(cond)))
         if self.fixed is not None:
             return self.fixed
-        return STRINGS[torch.multinomial(self.logits.softmax(dim=0), n, replacement=True, generator=generator)]
+        return STRINGS[noise.choose(self.logits.softmax(dim=0).expand(n, -1))]
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
         return self.logits.log_softmax(dim=0)[number_of(x)] if self.known else None
@@ -357,9 +361,9 @@ def test_conditions_reach_critic_and_sampler():
 class Ending(Categorical):
     """Writes down the options it is asked with, and gives strings that end after the first bit."""
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
         self.asked.append(options)
-        x = super().sample(n, cond, generator).clone()
+        x = super().sample(n, cond, noise).clone()
         x[options["stop"](x[:, :1]), 1] = -1
         return x
 
@@ -442,7 +446,7 @@ class Drawn(Data):
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         yield self.batch(0, size, split)
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -552,7 +556,7 @@ def test_a_flow_still_learns_beside_a_critic():
     assert native[0] > 3
     assert sum(native[-20:]) / 20 < 1.1, "the least is the mean of 0.25 / ((1 - t)^2 + 0.25 t^2) over t: 0.79"
     with torch.no_grad():
-        x = model.sample(2000, {}, seeded())
+        x = model.sample(2000, {}, drawn())
     assert (x.mean(dim=0) - torch.tensor([2.0, -1.0])).abs().max() < 0.15
     assert (x.std(dim=0) - 0.5).abs().max() < 0.15
 
@@ -711,7 +715,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path, text_file):
         assert float(row.pop("examples_per_second")) > 0
     assert rows[0] == rows[1]
     assert rows[0][-1].keys() >= {"loss", "loss_critic", "critic_right", "fooled", "native"}
-    assert genzoo.load(half).sample(1, length=5).shape == (1, 5)
+    assert genzoo.load(half).sample(1, length=5).x.shape == (1, 5)
 
 
 @pytest.mark.parametrize("through", ["smaple", "sample", "x_hat"])
@@ -739,7 +743,7 @@ def test_a_critic_of_places():
         def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
             return Loss(torch.zeros(len(batch)), x_hat=batch.x + self.shift)
 
-        def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+        def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
             raise NotImplementedError
 
     model, x = Copy(), torch.randn(5, 2, generator=seeded())
@@ -796,7 +800,7 @@ def test_cells(smoke_run_of, tmp_path, preset, words):
         first, second = (flat({name: v for name, v in state[side].items()}) for state in states)
         assert any(not torch.equal(value, second[name]) for name, value in first.items() if isinstance(value, Tensor))
     trained = genzoo.load(run)
-    x = trained.sample(2)
+    x = trained.sample(2).x
     assert x.isfinite().all() if not trained.data.spec.vocab else -1 <= x.min() <= x.max() < trained.data.spec.vocab
     if preset in ("audio", "music"):
         trained.data.prepare()

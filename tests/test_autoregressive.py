@@ -15,12 +15,17 @@ from torch.nn import functional as F
 
 from attention_core import TokenTransformer
 from genzoo.contract import Batch, Spec
+from genzoo.draws import GeneratorNoise
 from genzoo.families import Autoregressive
 from genzoo.families.autoregressive import pick
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(seed: int = 0) -> GeneratorNoise:
+    return GeneratorNoise(seeded(seed))
 
 
 class Bigram(nn.Module):
@@ -141,9 +146,9 @@ def test_axes_are_read_in_order():
     grid, line = transformer(shape=(2, 3)), transformer(shape=(6,))
     x = torch.randint(5, (4, 2, 3), generator=seeded())
     assert torch.equal(grid.log_prob(x, {}), line.log_prob(x.view(4, 6), {}))
-    samples = grid.sample(4, {}, seeded())
+    samples = grid.sample(4, {}, drawn())
     assert samples.shape == (4, 2, 3)
-    assert torch.equal(samples.view(4, 6), line.sample(4, {}, seeded()))
+    assert torch.equal(samples.view(4, 6), line.sample(4, {}, drawn()))
 
 
 def test_too_long_a_text_is_refused():
@@ -205,9 +210,9 @@ def test_without_a_label_log_prob_scores_what_sample_draws():
     with torch.no_grad():
         model.label.weight[2].copy_(torch.tensor([3.0, 0.0, 0.0, -3.0]))
     n = 20_000
-    drawn = model.sample(n, {}, seeded())[:, 0].bincount(minlength=4) / n
+    counted = model.sample(n, {}, drawn())[:, 0].bincount(minlength=4) / n
     scored = model.log_prob(torch.arange(4)[:, None], {}).exp().detach()
-    torch.testing.assert_close(drawn, scored, rtol=0, atol=0.02)
+    torch.testing.assert_close(counted, scored, rtol=0, atol=0.02)
 
 
 def test_continuous_data_is_refused():
@@ -223,7 +228,7 @@ def test_continuous_data_is_refused():
 def test_one_token_follows_the_softmax(temperature):
     """Frequencies of the first token against softmax(logits / temperature): a chi-square test at a fixed seed."""
     model, n = bigram(5, length=1), 20_000
-    counts = model.sample(n, {}, seeded(), temperature=temperature)[:, 0].bincount(minlength=5)
+    counts = model.sample(n, {}, drawn(), temperature=temperature)[:, 0].bincount(minlength=5)
     want = (model.net.embedding.weight[5].detach().double() / temperature).softmax(0)
     assert stats.chisquare(counts.numpy(), (n * want).numpy()).pvalue > 0.01
 
@@ -232,7 +237,7 @@ def test_one_token_follows_the_softmax(temperature):
 def test_strings_follow_log_prob(name):
     """Frequencies of whole strings against exp(log_prob) of the same model: a chi-square test at a fixed seed."""
     model, n = transformer(3, shape=(3,), classes=2 if "label" in name else 0), 10_000
-    samples = model.sample(n, rows_of(name, n), seeded())
+    samples = model.sample(n, rows_of(name, n), drawn())
     counts = (samples * torch.tensor([9, 3, 1])).sum(dim=1).bincount(minlength=27)
     with torch.no_grad():
         want = model.log_prob(all_strings(3, 3), rows_of(name, 27)).double().exp()
@@ -246,7 +251,7 @@ def test_strings_follow_log_prob(name):
 def test_guidance_formula(guidance):
     """Frequencies against softmax(unlabelled + guidance (labelled - unlabelled)), written out."""
     model, n = bigram(4, length=1, classes=2), 20_000
-    samples = model.sample(n, {"label": torch.ones(n, dtype=torch.long)}, seeded(), guidance=guidance)
+    samples = model.sample(n, {"label": torch.ones(n, dtype=torch.long)}, drawn(), guidance=guidance)
     table, label = model.net.embedding.weight[4].detach().double(), model.label.weight.detach().double()
     want = (table + label[2] + guidance * (label[1] - label[2])).softmax(0)
     assert stats.chisquare(samples[:, 0].bincount(minlength=4).numpy(), (n * want).numpy()).pvalue > 0.01
@@ -257,18 +262,18 @@ def test_guidance_of_one_is_plain(temperature):
     """Guidance that is 1 but for rounding goes the long way, through both halves, to the plain sample."""
     model = transformer(shape=(20,), classes=3)
     label, options = {"label": torch.tensor([0, 1, 2, 1])}, {"temperature": temperature}
-    plain = model.sample(4, label, seeded(), **options)
-    assert torch.equal(model.sample(4, label, seeded(), guidance=1.0, **options), plain)
-    assert torch.equal(model.sample(4, label, seeded(), guidance=1 + 1e-12, **options), plain)
-    unlabelled = model.sample(4, {}, seeded(), **options)
-    assert torch.equal(model.sample(4, label, seeded(), guidance=0.0, **options), unlabelled)
+    plain = model.sample(4, label, drawn(), **options)
+    assert torch.equal(model.sample(4, label, drawn(), guidance=1.0, **options), plain)
+    assert torch.equal(model.sample(4, label, drawn(), guidance=1 + 1e-12, **options), plain)
+    unlabelled = model.sample(4, {}, drawn(), **options)
+    assert torch.equal(model.sample(4, label, drawn(), guidance=0.0, **options), unlabelled)
     assert not torch.equal(plain, unlabelled)
 
 
 def test_policy_gradient_through_a_sample():
     """A sample can be scored and the score differentiated: it is made in inference mode, and does not stay in it."""
     model = bigram(5)
-    model.log_prob(model.sample(3, {}, seeded()), {}).sum().backward()
+    model.log_prob(model.sample(3, {}, drawn()), {}).sum().backward()
     assert model.net.embedding.weight.grad.abs().sum() > 0
 
 
@@ -300,8 +305,8 @@ def test_cache_changes_nothing(net, before, n):
     model = transformer(7, context=8, **NETS[net])
     prefix = torch.randint(7, (n, before), generator=seeded())
     options = {"length": 29, "temperature": 0.0}
-    with_cache = model.sample(n, {"prefix": prefix}, seeded(), **options)
-    assert torch.equal(with_cache, model.sample(n, {"prefix": prefix}, seeded(), cache=False, **options))
+    with_cache = model.sample(n, {"prefix": prefix}, drawn(), **options)
+    assert torch.equal(with_cache, model.sample(n, {"prefix": prefix}, drawn(), cache=False, **options))
     for row in range(n):
         want = naive_greedy(model, prefix[row].tolist() or [7], 29, None)
         assert with_cache[row].tolist() == want
@@ -315,10 +320,10 @@ def test_cache_changes_nothing_with_labels(guidance):
     cond = {"label": torch.tensor([0, 1, 0]), "prefix": torch.randint(7, (3, 2), generator=seeded())}
     for temperature in (0.0, 1.0):
         options = {"length": 29, "temperature": temperature, "guidance": guidance}
-        want = model.sample(3, cond, seeded(), cache=False, **options)
-        assert torch.equal(model.sample(3, cond, seeded(), **options), want)
+        want = model.sample(3, cond, drawn(), cache=False, **options)
+        assert torch.equal(model.sample(3, cond, drawn(), **options), want)
     if guidance == 1.0:
-        greedy = model.sample(3, cond, seeded(), length=29, temperature=0.0)
+        greedy = model.sample(3, cond, drawn(), length=29, temperature=0.0)
         for row in range(3):
             assert greedy[row].tolist() == naive_greedy(model, cond["prefix"][row].tolist(), 29, cond["label"][row])
 
@@ -330,7 +335,7 @@ def test_network_sees_half_a_context_or_more(before, context):
     never less than half of one."""
     model = bigram(5, context=context)
     prefix = torch.randint(5, (2, before), generator=seeded())
-    out = model.sample(2, {"prefix": prefix}, seeded(), length=30, cache=False)
+    out = model.sample(2, {"prefix": prefix}, drawn(), length=30, cache=False)
     whole = torch.cat((prefix, out), dim=1)
     assert len(model.net.tokens) == 30
     for step, seen in enumerate(model.net.tokens):
@@ -343,11 +348,11 @@ def test_long_prompt_counts_by_its_end():
     """Of a prompt longer than the context the last half a context is read."""
     model = transformer(7, context=8)
     prompt = torch.randint(7, (2, 30), generator=seeded())
-    want = model.sample(2, {"prefix": prompt[:, -4:]}, seeded(), length=20)
-    assert torch.equal(model.sample(2, {"prefix": prompt}, seeded(), length=20), want)
+    want = model.sample(2, {"prefix": prompt[:, -4:]}, drawn(), length=20)
+    assert torch.equal(model.sample(2, {"prefix": prompt}, drawn(), length=20), want)
     other = prompt.clone()
     other[:, -1] = (other[:, -1] + 1) % 7
-    assert not torch.equal(model.sample(2, {"prefix": other}, seeded(), length=20), want)
+    assert not torch.equal(model.sample(2, {"prefix": other}, drawn(), length=20), want)
 
 
 # Options of the sampler
@@ -395,7 +400,7 @@ def reference(
 def test_pick_against_a_naive_one(options):
     """On random logits: tokens that the options forbid never come, the others in the right share (5 sigma)."""
     logits, draws = torch.randn(12, 8, generator=seeded()) * 1.5, 4000
-    tokens = pick(logits.repeat_interleave(draws, dim=0), seeded(), **options).view(12, draws)
+    tokens = pick(logits.repeat_interleave(draws, dim=0), drawn(), **options).view(12, draws)
     options = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, **options}
     for row in range(12):
         want = torch.tensor(reference(logits[row].double().tolist(), **options), dtype=torch.float64)
@@ -407,8 +412,8 @@ def test_pick_against_a_naive_one(options):
 def test_options_together_are_not_each_alone():
     """top_p counts what top_k has left: of 0.4, 0.3, 0.2, 0.1 the first two are 4/7 and 3/7, and 4/7 reaches 0.5."""
     logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log().expand(2000, 4)
-    assert pick(logits, seeded(), top_p=0.5).unique().tolist() == [0, 1]
-    assert pick(logits, seeded(), top_p=0.5, top_k=2).unique().tolist() == [0]
+    assert pick(logits, drawn(), top_p=0.5).unique().tolist() == [0, 1]
+    assert pick(logits, drawn(), top_p=0.5, top_k=2).unique().tolist() == [0]
 
 
 def test_temperature_zero_is_the_likeliest():
@@ -417,7 +422,7 @@ def test_temperature_zero_is_the_likeliest():
     assert torch.equal(pick(logits, generator, temperature=0), logits.argmax(dim=1))
     assert torch.equal(generator.get_state(), seeded(3).get_state())
     model = transformer(shape=(20,))
-    assert torch.equal(model.sample(3, {}, seeded(1), temperature=0.0), model.sample(3, {}, seeded(2), temperature=0.0))
+    assert torch.equal(model.sample(3, {}, drawn(1), temperature=0.0), model.sample(3, {}, drawn(2), temperature=0.0))
 
 
 @pytest.mark.parametrize(
@@ -435,16 +440,16 @@ def test_temperature_zero_is_the_likeliest():
 def test_options_out_of_range(options, message):
     """Each is refused by a line that names it."""
     with pytest.raises(ValueError, match=message):
-        bigram().sample(2, {}, seeded(), **options)
+        bigram().sample(2, {}, drawn(), **options)
 
 
 def test_seed_decides():
     """The same seed gives the same sample, another one another; numbers outside the generator do not matter."""
     model = transformer(shape=(20,))
-    first = model.sample(3, {}, seeded(1))
+    first = model.sample(3, {}, drawn(1))
     torch.manual_seed(99)
-    assert torch.equal(model.sample(3, {}, seeded(1)), first)
-    assert not torch.equal(model.sample(3, {}, seeded(2)), first)
+    assert torch.equal(model.sample(3, {}, drawn(1)), first)
+    assert not torch.equal(model.sample(3, {}, drawn(2)), first)
     assert not torch.equal(first[0], first[1])
 
 
@@ -453,7 +458,7 @@ def test_rows_do_not_see_each_other():
     model = transformer(shape=(20,), classes=2)
     cond = {"prefix": torch.tensor([[0, 1], [2, 3], [4, 0]]), "label": torch.tensor([0, 1, 0])}
     other = {"prefix": torch.tensor([[0, 1], [3, 3], [4, 0]]), "label": torch.tensor([0, 0, 0])}
-    first, second = model.sample(3, cond, seeded()), model.sample(3, other, seeded())
+    first, second = model.sample(3, cond, drawn()), model.sample(3, other, drawn())
     assert torch.equal(first[[0, 2]], second[[0, 2]])
     assert not torch.equal(first[1], second[1])
 
@@ -461,21 +466,21 @@ def test_rows_do_not_see_each_other():
 def test_stream_is_the_sample():
     """The stream gives the columns of the sample, one at a time."""
     model = transformer(shape=(20,))
-    columns = list(model.stream(3, {}, seeded()))
-    assert torch.equal(torch.stack(columns, dim=1), model.sample(3, {}, seeded()))
-    assert len(list(model.stream(3, {}, seeded(), length=7))) == 7
+    columns = list(model.stream(3, {}, drawn()))
+    assert torch.equal(torch.stack(columns, dim=1), model.sample(3, {}, drawn()))
+    assert len(list(model.stream(3, {}, drawn(), length=7))) == 7
 
 
 def test_stop_ends_each_sample_by_itself():
     """A row is the unstopped one up to its stop, and -1 after it; the others go on as if nothing had happened."""
     model, asked = transformer(shape=(20,)), []
-    free = model.sample(6, {}, seeded())
+    free = model.sample(6, {}, drawn())
 
     def stop(tokens: Tensor) -> Tensor:
         asked.append(tokens.clone())
         return tokens[:, -1] == 3
 
-    stopped = model.sample(6, {}, seeded(), stop=stop)
+    stopped = model.sample(6, {}, drawn(), stop=stop)
     ends = [row.index(3) + 1 if 3 in row else 20 for row in free.tolist()]
     assert len(set(ends)) > 2
     for row, end in enumerate(ends):
@@ -488,7 +493,7 @@ def test_stop_ends_each_sample_by_itself():
 def test_stop_of_all_ends_the_work():
     """Where every row is done no more tokens are made, and the sample still has its full shape."""
     model = bigram(3, length=6)
-    samples = model.sample(4, {}, seeded(), stop=lambda tokens: torch.full((4,), tokens.shape[1] >= 2))
+    samples = model.sample(4, {}, drawn(), stop=lambda tokens: torch.full((4,), tokens.shape[1] >= 2))
     assert samples.shape == (4, 6)
     assert (samples[:, :2] >= 0).all()
     assert (samples[:, 2:] == -1).all()
@@ -512,12 +517,12 @@ def test_filled_up_examples():
 def test_given_tokens(cache):
     """Are taken as they are, and what is drawn between them follows from them: as if they had been drawn themselves."""
     model, n = transformer(shape=(12,), context=8), 50
-    free = model.sample(n, {}, seeded(), cache=cache)
+    free = model.sample(n, {}, drawn(), cache=cache)
     given = torch.where(torch.arange(12) % 3 == 1, free, -1)
-    assert torch.equal(model.sample(n, {}, seeded(), given=given, cache=cache), free)
+    assert torch.equal(model.sample(n, {}, drawn(), given=given, cache=cache), free)
     other = torch.full((n, 12), -1)
     other[:, 2] = (free[:, 2] + 1) % 5
-    made = model.sample(n, {}, seeded(), given=other, cache=cache)
+    made = model.sample(n, {}, drawn(), given=other, cache=cache)
     assert torch.equal(made[:, :2], free[:, :2])
     assert torch.equal(made[:, 2], other[:, 2])
     assert not torch.equal(made[:, 3:], free[:, 3:])
@@ -525,7 +530,7 @@ def test_given_tokens(cache):
 
 def test_given_tokens_of_a_wrong_shape():
     with pytest.raises(ValueError, match=r"given must have the shape \(2, 4\), not \(1, 4\)"):
-        transformer().sample(2, {}, seeded(), given=torch.zeros(1, 4, dtype=torch.long))
+        transformer().sample(2, {}, drawn(), given=torch.zeros(1, 4, dtype=torch.long))
 
 
 @pytest.mark.parametrize("period", [1, 3, 4])
@@ -533,7 +538,7 @@ def test_what_is_forgotten_is_whole_periods(period):
     """The first token of every window stands where a period begins, so that a network finds its voices in place."""
     model = bigram(5, length=40, context=10)
     model.net.period = period
-    model.sample(1, {"prefix": torch.tensor([[5]])}, seeded(), cache=False)
+    model.sample(1, {"prefix": torch.tensor([[5]])}, drawn(), cache=False)
     windows = [row[0] for row in model.net.tokens]
     made = torch.cat((windows[0], torch.stack([w[-1] for w in windows[1:]])))
     for seen, window in enumerate(windows, start=1):
@@ -561,7 +566,7 @@ def test_further_conditions():
     expected = logits.log_softmax(-1).gather(2, x[..., None]).sum(dim=(1, 2))
     torch.testing.assert_close(model.log_prob(x, cond), expected)
     sure = {**cond, "bias": torch.full((2, 4), -1e3).scatter(1, torch.tensor([[3], [1]]), 1e3)}
-    assert model.sample(2, sure, seeded(), guidance=2.0).tolist() == [[3, 3, 3], [1, 1, 1]]
+    assert model.sample(2, sure, drawn(), guidance=2.0).tolist() == [[3, 3, 3], [1, 1, 1]]
 
 
 def test_books_are_those_of_the_data():

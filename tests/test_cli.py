@@ -614,14 +614,14 @@ def test_python_sample(smoke_run):
     """Samples are tokens in model space; the prompt is not among them, and comes before their text."""
     trained = genzoo.load(smoke_run)
     samples = trained.sample(2, prompt="The ")
-    assert samples.shape == (2, 40)
-    assert samples.dtype == torch.int64
-    assert samples.max() < trained.data.spec.vocab
-    assert trained.data.describe(samples[0]).startswith("The ")
-    assert torch.equal(trained.sample(2, prompt="The "), samples)
-    assert not torch.equal(trained.sample(2, prompt="The ", seed=1), samples)
-    assert trained.sample(3, length=5).shape == (3, 5)
-    assert trained.sample().shape == (1, 40)
+    assert samples.x.shape == (2, 40)
+    assert samples.x.dtype == torch.int64
+    assert samples.x.max() < trained.data.spec.vocab
+    assert all(words.startswith("The ") for words in samples.words)
+    assert torch.equal(trained.sample(2, prompt="The ").x, samples.x)
+    assert not torch.equal(trained.sample(2, prompt="The ", seed=1).x, samples.x)
+    assert trained.sample(3, length=5).x.shape == (3, 5)
+    assert trained.sample().x.shape == (1, 40)
     assert not any(p.requires_grad for p in trained.model.parameters())
     assert not trained.model.training
 
@@ -629,24 +629,26 @@ def test_python_sample(smoke_run):
 def test_python_samples_keep_their_prompt(smoke_run):
     """Words asked for later do not change what was made before."""
     trained = genzoo.load(smoke_run)
-    early = trained.data.describe(trained.sample(prompt="The ")[0])
-    trained.sample(prompt="A cat")
-    assert trained.data.describe(trained.sample(prompt="The ")[0]) == early
+    early = trained.sample(prompt="The ")
+    said = early.words
+    assert trained.sample(prompt="A cat").words[0].startswith("A cat")
+    assert early.words == said == trained.sample(prompt="The ").words
+    assert said[0].startswith("The ")
 
 
 def test_python_write(smoke_run, tmp_path):
     """Each sample becomes a file that holds what `describe` says."""
     trained = genzoo.load(smoke_run)
     samples = trained.sample(3, prompt="dog")
-    files = trained.write(samples, tmp_path / "deep" / "folder")
-    assert [file.read_text(encoding="utf-8") for file in files] == [trained.data.describe(x) for x in samples]
+    files = samples.write(tmp_path / "deep" / "folder")
+    assert [file.read_text(encoding="utf-8") for file in files] == samples.words
 
 
 def test_python_stream(smoke_run):
     """Token after token, the same that come in one piece."""
     trained = genzoo.load(smoke_run)
-    pieces = list(trained.stream(seed=3, prompt="dog"))
-    assert torch.equal(torch.stack(pieces, dim=1), trained.sample(1, seed=3, prompt="dog"))
+    pieces = list(trained.stream(trained.request(1, prompt="dog"), seed=3))
+    assert torch.equal(torch.stack(pieces, dim=1), trained.sample(1, seed=3, prompt="dog").x)
 
 
 @pytest.mark.parametrize(

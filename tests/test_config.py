@@ -49,7 +49,7 @@ def test_preset_composes(name):
     data = build(config["data"], Data, "data")  # opens no file
     build(config["trainer"], Options, "trainer")
     model = locate(config["model"]["_target_"], "model")
-    wishes = {**keywords(model.sample), **keywords(data.condition)}
+    wishes = {**keywords(model.sample), **keywords(data.request)}
     scores = {**keywords(data.metrics), **keywords(data.conditional_metrics)}
     for node, known in (("sampling", wishes), ("scoring", scores)):
         for key, value in config[node].items():
@@ -118,7 +118,7 @@ def test_smoke_preset_works_from_end_to_end(name, smoke_run_of, tmp_path):
     trained = genzoo.load(run)
     samples = trained.sample(2, seed=1)
     assert len(samples) == 2
-    files = trained.write(samples, tmp_path / "samples")
+    files = samples.write(tmp_path / "samples")
     assert len(files) >= 2
     assert all(file.stat().st_size for file in files)
 

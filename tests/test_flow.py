@@ -15,8 +15,8 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from genzoo.contract import Batch, Data, Spec
-from genzoo.draws import torch_generator
+from genzoo.contract import Batch, Data, Request, Spec
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo.families import Flow
 from genzoo.families.flow import match
 from genzoo.families.solvers import SOLVERS
@@ -27,6 +27,10 @@ from genzoo.trainer import Options, fit
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(seed: int = 0) -> GeneratorNoise:
+    return GeneratorNoise(seeded(seed))
 
 
 class Field(nn.Module):
@@ -109,13 +113,13 @@ def test_shift(shift):
     torch.testing.assert_close(t / (1 - t), plain / (1 - plain) / shift, rtol=1e-9, atol=1e-12)
     assert stats.kstest(x_0.flatten().numpy(), "norm").pvalue > 0.01
     model = flow(still, (2,), shift=shift)
-    model.sample(1, {}, seeded(), steps=4, solver="euler")
+    model.sample(1, {}, drawn(), steps=4, solver="euler")
     asked = torch.tensor([t.item() for _, t, _ in model.net.asked])
     torch.testing.assert_close(asked, torch.tensor([0, 1 / (1 + 3 * shift), 1 / (1 + shift), 3 / (3 + shift)]))
     errors = []
     noise = torch.randn(200, 2, dtype=torch.float64, generator=seeded())
     for steps in (50, 100):
-        samples = flow(to_gaussian, shift=shift).sample(200, {}, seeded(), steps=steps, noise=noise)
+        samples = flow(to_gaussian, shift=shift).sample(200, {}, drawn(), steps=steps, start=noise)
         errors.append((samples - MU - SIGMA * noise).square().mean().sqrt().item())
     assert errors[1] < 1e-2
     assert errors[0] / errors[1] > 3.5
@@ -155,7 +159,7 @@ def test_conditions_reach_the_network():
     model = flow(still)
     context = torch.randn(5, 4, generator=seeded())
     model.loss(Batch(torch.zeros(5, 2), {"context": context}), seeded())
-    model.sample(5, {"context": context}, seeded(), steps=1)
+    model.sample(5, {"context": context}, drawn(), steps=1)
     assert len(model.net.asked) == 3
     assert all(torch.equal(cond["context"], context) for _, _, cond in model.net.asked)
 
@@ -228,7 +232,7 @@ def test_flow_to_a_gaussian(solver):
     model, noise = flow(to_gaussian), torch.randn(500, 2, dtype=torch.float64, generator=seeded())
     want, errors = MU + SIGMA * noise, []
     for steps in (50, 100):
-        samples = model.sample(500, {}, seeded(), steps=steps, solver=solver, noise=noise)
+        samples = model.sample(500, {}, drawn(), steps=steps, solver=solver, start=noise)
         errors.append((samples - want).square().mean().sqrt().item())
     assert errors[1] < (0.05 if solver == "euler" else 1e-3)
     assert errors[0] / errors[1] > (1.8 if solver == "euler" else 3.6)
@@ -237,7 +241,7 @@ def test_flow_to_a_gaussian(solver):
 def test_moments_of_a_gaussian():
     """The sampler's own noise, carried along, has the mean and the standard deviation of the target."""
     model, n = flow(lambda x, t, cond: to_gaussian(x.double(), t.double(), cond).float()), 20_000
-    samples = model.sample(n, {}, seeded())
+    samples = model.sample(n, {}, drawn())
     assert samples.shape == (n, 2)
     assert samples.dtype == torch.float32
     torch.testing.assert_close(samples.mean(dim=0).double(), MU, rtol=0, atol=4 * 2 / math.sqrt(n))
@@ -266,7 +270,7 @@ def test_an_estimate_of_data_is_the_velocity_it_implies(solver):
 
     plain, data = flow(to_gaussian), flow(clean, estimate="data")
     noise = torch.randn(50, 2, dtype=torch.float64, generator=seeded())
-    both = [model.sample(50, {}, seeded(), steps=5, solver=solver, noise=noise) for model in (plain, data)]
+    both = [model.sample(50, {}, drawn(), steps=5, solver=solver, start=noise) for model in (plain, data)]
     torch.testing.assert_close(*both, rtol=0, atol=1e-12)
     x_1 = torch.randn(400, 2, dtype=torch.float64, generator=seeded(1))
     losses = [model.loss(Batch(x_1), seeded(2)) for model in (plain, data)]
@@ -281,7 +285,7 @@ def test_an_estimate_of_data_is_the_velocity_it_implies(solver):
 def test_what_an_estimate_of_data_knows_samples_have(solver, steps):
     goal = torch.randn(7, 2, generator=seeded(1))
     model = flow(lambda x, t, cond: goal, estimate="data")
-    torch.testing.assert_close(model.sample(7, {}, seeded(), steps=steps, solver=solver), goal, rtol=0, atol=2e-5)
+    torch.testing.assert_close(model.sample(7, {}, drawn(), steps=steps, solver=solver), goal, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0, 4.0])
@@ -292,11 +296,11 @@ def test_guidance_formula(solver, guidance):
     model = flow(lambda x, t, cond: speed[cond["label"]] + cond["wind"], classes=2)
     label, wind = torch.tensor([0, 1, 1, 0]), torch.randn(4, 2, generator=seeded(1))
     noise = torch.randn(4, 2, generator=seeded())
-    options = {"steps": 3, "solver": solver, "noise": noise}
-    samples = model.sample(4, {"label": label, "wind": wind}, seeded(), guidance=guidance, **options)
+    options = {"steps": 3, "solver": solver, "start": noise}
+    samples = model.sample(4, {"label": label, "wind": wind}, drawn(), guidance=guidance, **options)
     want = noise + wind + speed[2] + guidance * (speed[label] - speed[2])
     torch.testing.assert_close(samples, want, rtol=0, atol=1e-5)
-    unlabelled = model.sample(4, {"wind": wind}, seeded(), guidance=guidance, **options)
+    unlabelled = model.sample(4, {"wind": wind}, drawn(), guidance=guidance, **options)
     torch.testing.assert_close(unlabelled, noise + wind + speed[2], rtol=0, atol=1e-5)
 
 
@@ -306,7 +310,7 @@ def test_gradient_through_the_sampler(steps):
     model = flow(lambda x, t, cond: model.net.rate * x)
     model.net.rate = nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
     noise = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-    end = model.sample(1, {}, seeded(), steps=steps, solver="euler", noise=noise)
+    end = model.sample(1, {}, drawn(), steps=steps, solver="euler", start=noise)
     torch.testing.assert_close(end, noise * (1 + 0.8 / steps) ** steps)
     end.sum().backward()
     torch.testing.assert_close(model.net.rate.grad, noise.sum() * (1 + 0.8 / steps) ** (steps - 1))
@@ -316,19 +320,19 @@ def test_gradient_through_the_sampler(steps):
 def test_noise_option():
     """Given noise is where the path begins; without it the generator's is, and nothing else decides."""
     model, noise = flow(still, (3, 2)), torch.randn(4, 3, 2, generator=seeded(7))
-    assert torch.equal(model.sample(4, {}, seeded(), noise=noise), noise)
-    first = model.sample(4, {}, seeded())
+    assert torch.equal(model.sample(4, {}, drawn(), start=noise), noise)
+    first = model.sample(4, {}, drawn())
     torch.manual_seed(99)
-    assert torch.equal(model.sample(4, {}, seeded()), first)
-    assert not torch.equal(model.sample(4, {}, seeded(1)), first)
+    assert torch.equal(model.sample(4, {}, drawn()), first)
+    assert not torch.equal(model.sample(4, {}, drawn(1)), first)
     assert first.shape == (4, 3, 2)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2), (4, 3), (4, 1, 2), (5, 3, 2)], ids=str)
 def test_noise_of_another_shape_is_refused(shape):
     """It would be stretched to n rows, or fail far inside."""
-    with pytest.raises(ValueError, match=r"noise must have the shape \(4, 3, 2\)"):
-        flow(still, (3, 2)).sample(4, {}, seeded(), noise=torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"start must have the shape \(4, 3, 2\)"):
+        flow(still, (3, 2)).sample(4, {}, drawn(), start=torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -337,11 +341,11 @@ def test_noise_of_another_shape_is_refused(shape):
         (lambda: Flow(Spec((2,), vocab=5), lambda spec: Field(still)), "model=autoregressive"),
         (lambda: flow(still, times="cosine"), "times is uniform or logit_normal, not 'cosine'"),
         (lambda: flow(still, coupling="sinkhorn"), "coupling is independent or optimal_transport, not 'sinkhorn'"),
-        (lambda: flow(still).sample(2, {}, seeded(), steps=0), "steps must be at least 1, not 0"),
-        (lambda: flow(still).sample(2, {}, seeded(), solver="rk4"), "solver is one of .*heun, not 'rk4'"),
+        (lambda: flow(still).sample(2, {}, drawn(), steps=0), "steps must be at least 1, not 0"),
+        (lambda: flow(still).sample(2, {}, drawn(), solver="rk4"), "solver is one of .*heun, not 'rk4'"),
         (lambda: flow(still, shift=0.0), "shift must be more than 0, not 0"),
         (lambda: flow(still, estimate="noise"), "estimate is velocity or data, not 'noise'"),
-        (lambda: flow(still, estimate="data").sample(2, {}, seeded(), solver="heun"), "choose midpoint"),
+        (lambda: flow(still, estimate="data").sample(2, {}, drawn(), solver="heun"), "choose midpoint"),
         (lambda: flow(still, estimate="data").noise_of(torch.zeros(2, 2), {}), "train with estimate=velocity"),
     ],
 )
@@ -379,7 +383,7 @@ class Ring(Data):
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         yield self.batch(0, size, split)
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -440,7 +444,7 @@ def labelled() -> tuple[Flow, Flow]:
 
 @torch.no_grad()
 def draw(model: Flow, n: int = 1000, seed: int = 1, **options: Any) -> Tensor:
-    return model.sample(n, {}, seeded(seed), **options)
+    return model.sample(n, {}, drawn(seed), **options)
 
 
 @pytest.mark.parametrize("coupling", ["independent", "transported"])
@@ -485,7 +489,7 @@ def test_trained_labels(labelled, guidance):
     before, after = labelled
     label = torch.arange(MODES).repeat_interleave(60)
     with torch.no_grad():
-        naive, samples = (m.sample(480, {"label": label}, seeded(), guidance=guidance) for m in (before, after))
+        naive, samples = (m.sample(480, {"label": label}, drawn(), guidance=guidance) for m in (before, after))
     hits = (torch.cdist(samples, CENTRES).argmin(dim=1) == label).double().mean()
     assert hits > 0.93
     assert (torch.cdist(naive, CENTRES).argmin(dim=1) == label).double().mean() < 0.4
@@ -523,7 +527,7 @@ def test_base_is_where_paths_start():
     at = torch.randn(6, 1, dtype=torch.float64, generator=seeded(1))
     model = based(still, lambda cond: cond["at"].expand(-1, 2), lambda cond: torch.tensor([0.1, 5.0]).double())
     noise = torch.randn(6, 2, dtype=torch.float64, generator=seeded())
-    samples = model.sample(6, {"at": at}, seeded(), noise=noise, steps=2)
+    samples = model.sample(6, {"at": at}, drawn(), start=noise, steps=2)
     torch.testing.assert_close(samples, at + torch.tensor([0.1, 5.0]).double() * noise)
     model.loss(Batch(samples, {"at": at}), seeded())
     assert len(model.net.asked) == 5
@@ -542,7 +546,7 @@ def test_flow_from_a_base_to_a_gaussian(solver):
 
     model = based(velocity, lambda cond: shift, lambda cond: scale)
     noise = torch.randn(2000, 2, dtype=torch.float64, generator=seeded())
-    samples = model.sample(2000, {}, seeded(), steps=100, solver=solver, noise=noise)
+    samples = model.sample(2000, {}, drawn(), steps=100, solver=solver, start=noise)
     torch.testing.assert_close(samples, MU + SIGMA * noise, rtol=0, atol=0.3 if solver == "euler" else 0.01)
     torch.testing.assert_close(samples.mean(0), MU, rtol=0, atol=0.15)
     torch.testing.assert_close(samples.std(0), SIGMA, rtol=0.05, atol=0)
@@ -575,7 +579,7 @@ def test_standard_base_is_none():
     x_1 = torch.randn(8, 2, generator=seeded(3))
     for one, other in zip(model.loss(Batch(x_1), seeded())[:2], plain.loss(Batch(x_1), seeded())[:2], strict=True):
         assert torch.equal(one, other)
-    assert torch.equal(model.sample(8, {}, seeded()), plain.sample(8, {}, seeded()))
+    assert torch.equal(model.sample(8, {}, drawn()), plain.sample(8, {}, drawn()))
 
 
 def test_weight_of_a_base():
@@ -616,7 +620,7 @@ def test_base_that_broadcasts_with_guidance():
         classes=2,
     )
     noise, label = torch.randn(4, 2, generator=seeded()), torch.tensor([0, 1, 1, 0])
-    samples = model.sample(4, {"label": label}, seeded(), guidance=3.0, noise=noise, steps=2)
+    samples = model.sample(4, {"label": label}, drawn(), guidance=3.0, start=noise, steps=2)
     torch.testing.assert_close(samples, 2 * mean + noise + 2 + 3.0 * (label[:, None] - 2))
 
 
@@ -662,11 +666,11 @@ def test_samples_keep_to_the_projection(solver, steps):
     """Each sample has the sum that its condition says, with every solver; heun asks for a velocity at the very end,
     where no time is left to reach it."""
     model = projected()
-    samples = model.sample(7, TOTAL, seeded(), solver=solver, steps=steps)
+    samples = model.sample(7, TOTAL, drawn(), solver=solver, steps=steps)
     torch.testing.assert_close(samples.sum(-1, keepdim=True), TOTAL["total"], rtol=0, atol=1e-9)
     assert samples.isfinite().all()
     assert samples.abs().max() < 100
-    free = model.sample(7, TOTAL, seeded(), solver=solver, steps=steps, project=False)
+    free = model.sample(7, TOTAL, drawn(), solver=solver, steps=steps, project=False)
     assert (free.sum(-1, keepdim=True) - TOTAL["total"]).abs().min() > 1e-3
 
 
@@ -674,7 +678,7 @@ def test_samples_keep_to_the_projection(solver, steps):
 def test_projection_of_samples_that_are_cut_off(solver):
     """One that is not linear, nor undone by the next step: no sample lies below 0, and none flies away."""
     model = projected(onto=lambda x, cond: x.clamp(min=0))
-    samples = model.sample(50, {}, seeded(), solver=solver, steps=4)
+    samples = model.sample(50, {}, drawn(), solver=solver, steps=4)
     assert samples.min() == 0
     assert samples.isfinite().all()
     assert samples.abs().max() < 100
@@ -690,10 +694,10 @@ def test_projection_acts_in_every_step():
         t = torch.full((7,), k / n, dtype=torch.float64)
         end = to_sum(x + (1 - k / n) * std * wavy((x - mean) / std, t, {}), TOTAL)
         x = x + (end - x) / (n - k)
-    options = {"noise": noise, "steps": n, "solver": "euler"}
-    samples = model.sample(7, TOTAL, seeded(), **options)
+    options = {"start": noise, "steps": n, "solver": "euler"}
+    samples = model.sample(7, TOTAL, drawn(), **options)
     torch.testing.assert_close(samples, x)
-    late = to_sum(model.sample(7, TOTAL, seeded(), project=False, **options), TOTAL)
+    late = to_sum(model.sample(7, TOTAL, drawn(), project=False, **options), TOTAL)
     assert (samples - late).abs().max() > 0.01
 
 
@@ -703,9 +707,9 @@ def test_no_projection_is_the_model_without():
     without = based(
         wavy, lambda cond: torch.tensor([5.0, -1.0]).double(), lambda cond: torch.tensor([2.0, 0.5]).double()
     )
-    want = without.sample(7, TOTAL, seeded(), **options)
-    assert torch.equal(projected().sample(7, TOTAL, seeded(), project=False, **options), want)
-    assert torch.equal(without.sample(7, TOTAL, seeded(), project=True, **options), want)
+    want = without.sample(7, TOTAL, drawn(), **options)
+    assert torch.equal(projected().sample(7, TOTAL, drawn(), project=False, **options), want)
+    assert torch.equal(without.sample(7, TOTAL, drawn(), project=True, **options), want)
 
 
 def test_projection_leaves_the_loss_alone():
@@ -724,7 +728,7 @@ def test_projection_changes_nothing_that_keeps_to_it(solver):
     goal = to_sum(torch.randn(7, 2, dtype=torch.float64, generator=seeded(2)), TOTAL)
     mean, std = torch.tensor([5.0, -1.0]).double(), torch.tensor([2.0, 0.5]).double()
     model = projected(lambda x, t, cond: ((goal - mean) / std - x) / (1 - t).clamp(min=1e-3)[:, None])
-    on, off = (model.sample(7, TOTAL, seeded(), solver=solver, steps=5, project=p) for p in (True, False))
+    on, off = (model.sample(7, TOTAL, drawn(), solver=solver, steps=5, project=p) for p in (True, False))
     torch.testing.assert_close(on, off, rtol=0, atol=1e-9)
     torch.testing.assert_close(on, goal, rtol=0, atol=1e-9)
 
@@ -734,7 +738,7 @@ def test_gradient_through_the_projection():
     model, noise = projected(), torch.randn(7, 2, dtype=torch.float64, generator=seeded())
     noise.requires_grad_()
     options = {"steps": 2, "solver": "midpoint"}
-    assert torch.autograd.gradcheck(lambda x: model.sample(7, TOTAL, seeded(), noise=x, **options), (noise,))
+    assert torch.autograd.gradcheck(lambda x: model.sample(7, TOTAL, drawn(), start=x, **options), (noise,))
 
 
 def test_temperature_scales_the_noise():
@@ -746,8 +750,8 @@ def test_temperature_scales_the_noise():
         return mean + (std - 1) * (x - t * mean) / (1 + t * (std - 1))
 
     model = flow(velocity)
-    x = model.sample(20_000, {}, seeded(), steps=4, temperature=1.5)
+    x = model.sample(20_000, {}, drawn(), steps=4, temperature=1.5)
     assert x.mean().item() == pytest.approx(mean, abs=0.05)
     assert x.std().item() == pytest.approx(1.5 * std, rel=0.01)
     with pytest.raises(ValueError, match="temperature must not be negative, not -1"):
-        model.sample(1, {}, seeded(), temperature=-1)
+        model.sample(1, {}, drawn(), temperature=-1)

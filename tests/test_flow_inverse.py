@@ -53,7 +53,7 @@ def test_a_sample_of_its_own_noise(solver, order, based):
     errors = []
     for steps in (32, 64, 128):
         noise = flow.noise_of(x, {}, steps=steps, solver=solver)
-        errors.append((flow.sample(6, {}, generator, noise=noise, steps=steps, solver=solver) - x).abs().max().item())
+        errors.append((flow.sample(6, {}, generator, start=noise, steps=steps, solver=solver) - x).abs().max().item())
     assert errors[-1] < (0.3 if order == 1 else 3e-3)
     for coarse, fine in itertools.pairwise(errors):
         assert coarse / fine > 0.75 * 2**order

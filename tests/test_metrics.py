@@ -13,7 +13,8 @@ from scipy import linalg
 from torch import Tensor, nn
 
 import genzoo
-from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Request, Spec
+from genzoo.draws import Noise
 from genzoo.families import Autoregressive
 from genzoo.metrics import energy_distance, frechet_distance, likelihood, mean_loss, nearest_neighbour_accuracy
 from genzoo_text.metrics import copied, distinct, word_ngrams, words
@@ -208,7 +209,7 @@ class Letters(Data):
     def units(self, split: str) -> int:
         return self.x.numel() // 2
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,7 +229,7 @@ class Unigram(GenerativeModel):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         raise NotImplementedError
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
         raise NotImplementedError
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import genzoo
 from genzoo import api, checkpoint
-from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Spec
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Request, Spec
+from genzoo.draws import Noise
 from genzoo.errors import UserError
 from genzoo.families import Autoregressive, Flow
 from genzoo.objectives import Adversarial, Native
@@ -33,7 +34,7 @@ class Point(GenerativeModel):
         value = (batch.x - x_hat).square().flatten(1).sum(dim=1)
         return Loss(value, x_hat if self.knows else None, {"guess": self.weight.detach()})
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
         return self.weight.expand(n, 1)
 
 
@@ -51,7 +52,7 @@ class Fives(Data):
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         yield self.batch(0, size, split)
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:

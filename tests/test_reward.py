@@ -19,7 +19,8 @@ from torch import Tensor, nn
 import genzoo
 from genzoo import checkpoint
 from genzoo.config import compose_config, config_folder, plain
-from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.contract import Batch, Data, GenerativeModel, Loss, Request, Spec
+from genzoo.draws import GeneratorNoise, Noise
 from genzoo.errors import UserError
 from genzoo.evaluation import frontier
 from genzoo.families import Autoregressive, Flow
@@ -41,6 +42,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def drawn(seed: int = 0) -> GeneratorNoise:
+    return GeneratorNoise(seeded(seed))
+
+
 def number_of(x: Tensor) -> Tensor:
     return 2 * x[:, 0] + x[:, 1]
 
@@ -59,10 +64,10 @@ class Categorical(GenerativeModel):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         return Loss(-self.log_prob(batch.x, batch.cond))
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
         if self.fixed is not None:
             return self.fixed
-        return STRINGS[torch.multinomial(self.logits.softmax(dim=0), n, replacement=True, generator=generator)]
+        return STRINGS[noise.choose(self.logits.softmax(dim=0).expand(n, -1))]
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         return self.logits.log_softmax(dim=0)[number_of(x)]
@@ -85,7 +90,7 @@ class Nothing(Data):
     def sweep(self, split: str, size: int) -> Any:
         yield self.batch(0, size, split)
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         return path
 
     def state_dict(self) -> dict[str, Any]:
@@ -255,7 +260,7 @@ def test_stochastic_solver_keeps_the_law():
     model, errors = Flow(Spec((2,)), Widening), []
     for steps in (8, 32, 128):
         with torch.no_grad():
-            x = model.sample(40_000, {}, seeded(), steps=steps, solver="stochastic")
+            x = model.sample(40_000, {}, drawn(), steps=steps, solver="stochastic")
         assert x.mean().abs() < 0.05
         errors.append(2 - x.std().item())
     assert errors[1] < 0.35 * errors[0]
@@ -269,9 +274,9 @@ def test_paths(gradient):
     model, start = Flow(Spec((2,)), Affine), Flow(Spec((2,)), Affine)
     start.net.b.data -= torch.tensor([0.3, 0.4])
     with recorded(model, Walk(gradient, learned=8)) as path:
-        x = model.sample(5, {}, seeded(), steps=3, solver="stochastic")
+        x = model.sample(5, {}, drawn(), steps=3, solver="stochastic")
     with torch.no_grad(), recorded(start, Walk(given=path)) as theirs:
-        y = start.sample(5, {}, seeded(9), steps=3, solver="stochastic")
+        y = start.sample(5, {}, drawn(9), steps=3, solver="stochastic")
     torch.testing.assert_close(y, x)
     assert model.path is None
     want = sum((0.5 * of_drift / (std or LAST)) ** 2 / 2 for _, of_drift, std in steps_of(3))
@@ -503,7 +508,7 @@ def test_born(smoke_run_of, tmp_path):
     words = ("reward=maxcut", "trainer.steps=40")
     looks = assert_raised(rewarded(smoke_run_of("born"), "born", tmp_path / "run", *words))
     assert "kl_exact" in looks[-1]
-    assert genzoo.load(tmp_path / "run").sample(20).unique().tolist() == [0, 1]
+    assert genzoo.load(tmp_path / "run").sample(20).x.unique().tolist() == [0, 1]
 
 
 def test_evaluate_shows_the_frontier(smoke_run_of, tmp_path, capsys):
@@ -586,7 +591,7 @@ def test_text(smoke_run_of, tmp_path):
     )
     looks = assert_raised(rewarded(smoke_run_of("text"), "text", tmp_path / "run", *words))
     assert looks[-1]["kl_estimated"] > 4 * looks[-1]["kl_error"]
-    assert len(genzoo.load(tmp_path / "run").data.describe(genzoo.load(tmp_path / "run").sample(1)[0])) == 40
+    assert len(genzoo.load(tmp_path / "run").sample(1).words[0]) == 40
 
 
 FAST = (
@@ -619,7 +624,7 @@ def test_flows(smoke_run_of, tmp_path, preset, reward, words):
     looks = assert_raised(rewarded(smoke_run_of(preset), preset, tmp_path / "run", *FAST, f"reward={reward}", *words))
     assert looks[-1]["kl_path_bound"] > 0
     trained = genzoo.load(tmp_path / "run")
-    x = trained.sample(2)
+    x = trained.sample(2).x
     assert x.shape == (2, *trained.data.spec.shape)
     assert x.isfinite().all()
 
@@ -637,7 +642,7 @@ def test_tokens(smoke_run_of, tmp_path, preset, reward, words):
     looks = assert_raised(rewarded(smoke_run_of(preset), preset, tmp_path / "run", *FAST, f"reward={reward}", *words))
     assert looks[-1]["kl_estimated"] > 0
     trained = genzoo.load(tmp_path / "run")
-    assert 0 <= trained.sample(2).max() < trained.data.spec.vocab
+    assert 0 <= trained.sample(2).x.max() < trained.data.spec.vocab
 
 
 def test_a_prompt_shortens_the_samples(smoke_run, tmp_path):

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 import genzoo
 from genzoo import api, checkpoint, cli
-from genzoo.contract import Data, GenerativeModel, Loss, Spec
-from genzoo.draws import torch_generator
+from genzoo.contract import Data, GenerativeModel, Loss, Request, Spec
+from genzoo.draws import Noise, RowNoise
 from genzoo.errors import UserError
 from genzoo.families import Flow
 from genzoo.sample import JOURNAL
@@ -48,14 +48,14 @@ class Walk(Data):
     def sweep(self, split, size):
         raise NotImplementedError
 
-    def condition(self, n: int, *, origin: float = 0.0) -> tuple[dict[str, Tensor], dict]:
+    def request(self, n: int, *, origin: float = 0.0) -> Request:
         last = origin + 100.0 * torch.arange(n).view(-1, 1).expand(-1, 2)
-        return {"last": last, "time": torch.zeros(n, dtype=torch.int64)}, {"twist": 0.5}
+        return Request(n, {"last": last, "time": torch.zeros(n, dtype=torch.int64)}, {"twist": 0.5})
 
     def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"last": x, "time": cond["time"] + 1}
 
-    def write(self, x, path):
+    def write(self, x, path, request):
         raise NotImplementedError
 
     def state_dict(self) -> dict:
@@ -77,16 +77,16 @@ class Stepper(GenerativeModel):
         raise NotImplementedError
 
     def sample(
-        self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, *, size: float = 1.0, twist: float = 0.0
+        self, n: int, cond: Mapping[str, Tensor], noise: Noise, *, size: float = 1.0, twist: float = 0.0
     ) -> Tensor:
         assert n == len(cond["last"]) == len(cond["time"])
         self.asked.append((n, cond["time"].tolist()))
-        return cond["last"] + twist + size * torch.randn(n, 2, generator=generator)
+        return cond["last"] + twist + size * noise.normal(n, 2)
 
 
 @pytest.fixture
-def walk(tmp_path) -> api.Trained:
-    return api.Trained(Stepper(), Walk(), {"sampling": {"size": 2.0}}, 0, tmp_path / "model.safetensors")
+def walk(tmp_path) -> api.Model:
+    return api.Model(Stepper(), Walk(), {"sampling": {"size": 2.0}}, 0, tmp_path / "model.safetensors")
 
 
 def xs(pieces: Iterator[tuple[Tensor, dict[str, Tensor]]]) -> list[Tensor]:
@@ -94,65 +94,68 @@ def xs(pieces: Iterator[tuple[Tensor, dict[str, Tensor]]]) -> list[Tensor]:
 
 
 def test_pieces_by_hand(walk):
-    """Each piece has the one before as its condition, a seed of its own (the roll-out's, its place, its first row), the
+    """Each piece has the one before as its condition, noise of its own (of the roll-out's seed, its place and row), the
     run's sampling options and what the data adds to them."""
-    found = list(walk.rollout(3, 4, seed=7, batch_size=2, origin=5.0))
+    found = list(walk.rollout(walk.request(3, origin=5.0), 4, seed=7, batch_size=2))
     last = torch.tensor([[5.0, 5.0], [105, 105], [205, 205]])
     for i, (x, cond) in enumerate(found):
         assert torch.equal(cond["last"], last)
         assert cond["time"].tolist() == [i] * 3
-        noise = [torch.randn(n, 2, generator=torch_generator("sample", 7, i, row)) for row, n in ((0, 2), (2, 1))]
-        last = last + 0.5 + 2.0 * torch.cat(noise)
+        last = last + 0.5 + 2.0 * RowNoise(range(3), "sample", 7, i).normal(3, 2)
         assert torch.equal(x, last)
     assert [n for n, _ in walk.model.asked] == [2, 1] * 4
 
 
 def test_seeds_of_pieces_differ(walk):
     """No step is the one before it, and another seed has other steps."""
-    steps = torch.stack(xs(walk.rollout(2, 5, seed=1))).diff(dim=0)
+    steps = torch.stack(xs(walk.rollout(walk.request(2), 5, seed=1))).diff(dim=0)
     assert len({tuple(step.flatten().tolist()) for step in steps}) == 4
-    assert all(torch.equal(a, b) for a, b in zip(xs(walk.rollout(2, 3)), xs(walk.rollout(2, 3)), strict=True))
-    assert not torch.equal(next(walk.rollout(2, 1, seed=1))[0], next(walk.rollout(2, 1, seed=2))[0])
+    request = walk.request(2)
+    both = zip(xs(walk.rollout(request, 3)), xs(walk.rollout(request, 3)), strict=True)
+    assert all(torch.equal(a, b) for a, b in both)
+    one, other = (next(walk.rollout(request, 1, seed=seed))[0] for seed in (1, 2))
+    assert not torch.equal(one, other)
 
 
 def test_options_of_a_rollout(walk):
     """Options go where they belong, over the run's own; an unknown one is named before anything is made."""
-    assert torch.equal(next(walk.rollout(1, 1, size=0.0))[0], torch.full((1, 2), 0.5))
+    assert torch.equal(next(walk.rollout(walk.request(1, size=0.0), 1))[0], torch.full((1, 2), 0.5))
     with pytest.raises(UserError, match="unknown option siz.*size"):
-        walk.rollout(1, 1, siz=0.0)
+        walk.request(1, siz=0.0)
     assert len(walk.model.asked) == 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
 def test_batches_of_given_conditions(walk, batch_size):
-    """Every row is made under its own condition, in its own place, at most so many at once; a batch's numbers depend on
-    its first row alone."""
+    """Every row is made under its own condition, in its own place, at most so many at once; its numbers do
+    not depend on the batch."""
     cond = {"last": torch.arange(10.0).view(5, 2) * 100, "time": torch.arange(5)}
     found = walk.sample_given(cond, 3, batch_size=batch_size, size=0.01)
     torch.testing.assert_close(found, cond["last"], rtol=0, atol=0.1)
     assert [n for n, _ in walk.model.asked] == [min(batch_size, 5 - i) for i in range(0, 5, batch_size)]
     assert [t for _, times in walk.model.asked for t in times] == [0, 1, 2, 3, 4]
-    part = {name: value[:batch_size] for name, value in cond.items()}
-    assert torch.equal(walk.sample_given(part, 3, batch_size=batch_size, size=0.01), found[:batch_size])
+    assert torch.equal(walk.sample_given(cond, 3, batch_size=3, size=0.01), found)
+    part = {name: value[:2] for name, value in cond.items()}
+    assert torch.equal(walk.sample_given(part, 3, batch_size=batch_size, size=0.01), found[:2])
     assert found.device.type == "cpu"
     assert not torch.equal(walk.sample_given(cond, 4, batch_size=batch_size), found)
 
 
 def test_rollout_is_lazy(walk):
     """Nothing is made before it is asked for: of a million pieces the first three."""
-    pieces = walk.rollout(1, 1_000_000)
+    pieces = walk.rollout(walk.request(1), 1_000_000)
     assert walk.model.asked == []
     for i in range(3):
         next(pieces)
         assert len(walk.model.asked) == i + 1
-    assert len(xs(walk.rollout(1, 2))) == 2
+    assert len(xs(walk.rollout(walk.request(1), 2))) == 2
 
 
 def test_few_pieces_are_held(walk, tmp_path):
     """However long it is, no more than the last pieces are in memory, with a journal or without."""
     for journal in (None, tmp_path):
         alive: list[weakref.ref] = []
-        for x, _ in walk.rollout(1, 30, journal=journal):
+        for x, _ in walk.rollout(walk.request(1), 30, journal=journal):
             alive.append(weakref.ref(x))
             del x
             assert sum(ref() is not None for ref in alive) <= 3
@@ -164,26 +167,26 @@ def test_few_pieces_are_held(walk, tmp_path):
 def test_journal_takes_the_place_of_making(walk, tmp_path):
     """Every piece is on the disk before it is handed out; those that are there are not made again, and what comes after
     is as if there had been no break."""
-    want = xs(walk.rollout(3, 6, seed=2))
-    pieces = walk.rollout(3, 6, seed=2, journal=tmp_path)
+    want = xs(walk.rollout(walk.request(3), 6, seed=2))
+    pieces = walk.rollout(walk.request(3), 6, seed=2, journal=tmp_path)
     for i in range(4):
         x, _ = next(pieces)
         assert torch.equal(checkpoint.read_tensor(tmp_path / f"{i:04d}.safetensors"), x)
         assert len(list(tmp_path.iterdir())) == i + 1
     pieces.close()
     walk.model.asked.clear()
-    again = list(walk.rollout(3, 6, seed=2, journal=tmp_path))
+    again = list(walk.rollout(walk.request(3), 6, seed=2, journal=tmp_path))
     assert all(torch.equal(a, b) for a, b in zip(xs(again), want, strict=True))
     assert [times[0] for _, times in walk.model.asked] == [4, 5]
     assert [cond["time"].tolist() for _, cond in again] == [[i] * 3 for i in range(6)]
     walk.model.asked.clear()
-    assert len(xs(walk.rollout(3, 6, seed=2, journal=tmp_path))) == 6
+    assert len(xs(walk.rollout(walk.request(3), 6, seed=2, journal=tmp_path))) == 6
     assert walk.model.asked == []
 
 
 def test_break_inside_a_piece(walk, tmp_path, monkeypatch):
     """A piece that was being written when the power went is made again; its remains are not taken for one."""
-    want = xs(walk.rollout(2, 3))
+    want = xs(walk.rollout(walk.request(2), 3))
     written, real = [], os.replace
 
     def dies(source, target):
@@ -194,10 +197,10 @@ def test_break_inside_a_piece(walk, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
-        xs(walk.rollout(2, 3, journal=tmp_path))
+        xs(walk.rollout(walk.request(2), 3, journal=tmp_path))
     monkeypatch.undo()
     assert not (tmp_path / "0001.safetensors").exists()
-    found = xs(walk.rollout(2, 3, journal=tmp_path))
+    found = xs(walk.rollout(walk.request(2), 3, journal=tmp_path))
     assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
     assert sorted(p.name for p in tmp_path.glob("*")) == [f"{i:04d}.safetensors" for i in range(3)]
 
@@ -281,11 +284,11 @@ def test_forecast_by_hand(run, sample):
     """rollout=3 writes what three single steps give, one after the other."""
     sample("rollout=3", "n=2", "seed=5", "out=made", "date=2010-01-01")
     trained = genzoo.load(run, device="cpu")
-    cond, _ = trained.data.condition(2, date="2010-01-01")
+    cond = trained.data.request(2, date="2010-01-01").cond
     found = values(Path("made/forecast.nc"))
     for i in range(3):
         with torch.inference_mode():
-            x = trained.model.sample(2, cond, torch_generator("sample", 5, i, 0), steps=2)
+            x = trained.model.sample(2, cond, RowNoise(range(2), "sample", 5, i), steps=2)
         for c, variable in enumerate(trained.data.variables):
             assert np.array_equal(found[variable.name][:, i], trained.data.decode(x)[:, c].numpy())
         cond = trained.data.follow(x, cond)
@@ -446,5 +449,6 @@ def test_refused_by_the_sampler(refused, run, words):
 
 def test_what_does_not_go_on_is_not_rolled_out_in_python(smoke_run):
     """A modality without `follow` has no roll-out in Python either: UserError, not a trap in the middle."""
+    model = genzoo.load(smoke_run, device="cpu")
     with pytest.raises(UserError, match="goes on in time"):
-        list(genzoo.load(smoke_run, device="cpu").rollout(1, 2))
+        list(model.rollout(model.request(1), 2))

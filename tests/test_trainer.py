@@ -37,7 +37,7 @@ class Numbers(Data):
     def sweep(self, split, size):
         yield self.batch(0, size, split)
 
-    def write(self, x, path):
+    def write(self, x, path, request):
         return path
 
     def state_dict(self):
@@ -68,7 +68,7 @@ class Regression(GenerativeModel):
         noise = torch.randn(batch.x.shape, generator=generator) * self.noise
         return Loss((self.predict(batch.x + noise) - batch.x.flip(-1)).square().mean(dim=1))
 
-    def sample(self, n, cond, generator):
+    def sample(self, n, cond, noise):
         return torch.zeros(n, 8)
 
 

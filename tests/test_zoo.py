@@ -16,7 +16,7 @@ def test_an_export_is_the_model(smoke_run, tmp_path):
     files = export(smoke_run, tmp_path / "hub")
     assert [file.name for file in files] == ["model.safetensors", "config.json", "README.md"]
     for place in (tmp_path / "hub", files[0]):
-        made = [genzoo.load(path).sample(2, prompt="The ", seed=3) for path in (smoke_run, place)]
+        made = [genzoo.load(path).sample(2, prompt="The ", seed=3).x for path in (smoke_run, place)]
         assert torch.equal(*made)
     assert str(smoke_run.parent) not in files[1].read_text() + files[2].read_text()
     assert str(smoke_run.parent).encode() not in files[0].read_bytes()
@@ -129,9 +129,9 @@ def test_from_the_hub(smoke_run, tmp_path, monkeypatch):
     (place / "refs" / "main").write_text(commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    expected = genzoo.load(smoke_run).sample(1, seed=1)
+    expected = genzoo.load(smoke_run).sample(1, seed=1).x
     for address in ("hf://someone/shapes", f"hf://someone/shapes@{commit}", "hf://someone/shapes/inner"):
-        assert torch.equal(genzoo.load(address).sample(1, seed=1), expected)
+        assert torch.equal(genzoo.load(address).sample(1, seed=1).x, expected)
     with pytest.raises(UserError, match="hf://someone/other is not in the cache"):
         genzoo.load("hf://someone/other")
     for address in ("hf://", "hf://someone", "hf:///shapes"):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from attention_core import Attention, Block, FeedForward, Rotary, layer_norm
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+from genzoo.draws import Noise
 from genzoo_audio.spectra import log_mel_distance, stft_distance
 
 
@@ -109,9 +110,7 @@ class Codec(GenerativeModel):
     def _windows(self) -> list[int]:
         return [2 ** round(math.log2(self.rate_hz * s)) for s in (0.016, 0.032, 0.064)]
 
-    def sample(
-        self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, *, stages: int | None = None
-    ) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, *, stages: int | None = None) -> Tensor:
         """cond["clip"] [n, T] through codes and back [n, T], with the first `stages` of each frame; without a clip,
         what random codes sound like [n, *shape]."""
         clip = cond.get("clip")
@@ -120,8 +119,7 @@ class Codec(GenerativeModel):
         if clip is not None:
             return self.decode(self.encode(clip)[..., :stages])[:, : clip.shape[1]]
         frames = -(-self.spec.shape[0] // self.hop)
-        shape = (n, frames, stages or self.quantiser.stages)
-        codes = torch.randint(self.quantiser.tokens, shape, device=generator.device, generator=generator)
+        codes = noise.integers(self.quantiser.tokens, n, frames, stages or self.quantiser.stages)
         return self.decode(codes)[:, : self.spec.shape[0]]
 
     def encode(self, x: Tensor) -> Tensor:

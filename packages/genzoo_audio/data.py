@@ -5,7 +5,7 @@ Legend: B batch, n samples, T samples of a wave.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
@@ -76,8 +76,6 @@ class AudioData(Data):
         )
         self.fitted: dict[str, Any] = {}
         self.clips: Clips | None = None
-        self._titles: list[str] | None = None
-        self._prompt = np.zeros(0, np.float32)
 
     # ---- what there is
 
@@ -164,9 +162,11 @@ class AudioData(Data):
         if not fit:
             raise UserError(f"label={label}: the classes of this model are {', '.join(self.classes)}")
         order = numpy_generator("classes", self.seed).permutation(len(fit)) if label is None else range(len(fit))
-        chosen = [fit[order[i % len(fit)]] for i in range(n)]
-        self._titles = [self.classes[i] for i in chosen]
-        return torch.tensor(chosen)
+        return torch.tensor([fit[order[i % len(fit)]] for i in range(n)])
+
+    def names(self, label: Tensor) -> list[str]:
+        """Of the classes of labels [n]."""
+        return [self.classes[i] for i in label.tolist()]
 
     def clip_from(self, key: str, file: str | None) -> np.ndarray:
         """The wave of a file that the user names, at the model's rate."""
@@ -175,27 +175,25 @@ class AudioData(Data):
     # ---- files
 
     @abstractmethod
-    def wave(self, x: Tensor) -> np.ndarray:
-        """One example as a wave [T]."""
+    def wave(self, x: Tensor, request: Request | None = None) -> np.ndarray:
+        """One example as a wave [T], after what it was asked to go on from."""
 
-    def write(self, x: Tensor, path: Path) -> Path:
-        return write_wav(self.wave(x), self.rate_hz, path.with_suffix(".wav"))
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
+        return write_wav(self.wave(x, request), self.rate_hz, path.with_suffix(".wav"))
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         from genzoo_audio.pictures import contact_sheet
 
-        titles = self._titles
-        titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
-        waves = [self.wave(x) for x in samples[:PICTURED]]
-        return contact_sheet(waves, self.rate_hz, path.with_suffix(".png"), titles=titles)
+        waves = [self.wave(x, request) for x in samples[:PICTURED]]
+        return contact_sheet(waves, self.rate_hz, path.with_suffix(".png"), titles=request.titles or None)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         """Each sample with its spectrogram; those that the model ended before they began are left out."""
         from genzoo_audio.pictures import contact_sheet
 
-        shown, titles = [], self._titles or [""]
+        shown = []
         for i, x in enumerate(pieces[0][0]):
-            wave, title = self.wave(x), titles[i % len(titles)].replace("_", ", ")
+            wave, title = self.wave(x, request), request.title(i).replace("_", ", ")
             if len(wave):
                 drawn = still(contact_sheet([wave], self.rate_hz, folder / f"{i:03d}.png"), alt=f"spectrogram {title}")
                 data = write_wav(wave, self.rate_hz, folder / f"{i:03d}.wav").read_bytes()
@@ -283,19 +281,18 @@ class WaveData(AudioData):
         if waves:
             yield self._batch(np.stack(waves), labels)
 
-    def condition(self, n: int, *, clip: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def request(self, n: int, *, clip: str | None = None) -> Request:
         """clip: a file to send through the codec and back; without it, what random codes sound like."""
-        self._titles = None
         if clip is None:
-            return {}, {}
-        return {"clip": torch.from_numpy(self.clip_from("clip", clip)).expand(n, -1)}, {}
+            return Request(n)
+        return Request(n, {"clip": torch.from_numpy(self.clip_from("clip", clip)).expand(n, -1)})
 
-    def wave(self, x: Tensor) -> np.ndarray:
+    def wave(self, x: Tensor, request: Request | None = None) -> np.ndarray:
         return x.float().numpy()
 
     def conditional_metrics(
         self,
-        sample: Callable[[dict[str, Tensor], int], Tensor],
+        sample: Sampler,
         split: str,
         *,
         clips: int | None = None,

@@ -3,13 +3,14 @@
 Legend: n clips, T samples of each, c classes, F label fields. Waves are lists of [T], full scale from -1 to 1.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo.metrics import frechet_distance
 from genzoo_audio import spectra
@@ -145,7 +146,7 @@ def label_agreement(
 
 def label_agreement_of(
     data: "AudioData",
-    sample: Callable[[dict[str, Tensor], int], Tensor],
+    sample: Sampler,
     cond: Mapping[str, Tensor],
     *,
     split: str | None = None,

@@ -4,17 +4,25 @@ Legend: B batch, n samples, T tokens of a wave, K codebooks (tokens of a frame),
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Spec
+from genzoo.contract import Batch, Request, Sampler, Spec
 from genzoo.errors import UserError
 from genzoo_audio.coding import CodecTokens, MuLaw, load_coding
 from genzoo_audio.data import AudioData
 from genzoo_audio.files import wav_header
+
+
+@dataclass(frozen=True)
+class Shown:
+    """prompt: the tokens [T] that stand before a sample."""
+
+    prompt: np.ndarray
 
 
 class TokenData(AudioData):
@@ -168,48 +176,44 @@ class TokenData(AudioData):
                     piece[seen + count :] = -1
                 yield self._batch(np.stack(pieces), seen, [self.label_of[mine[p % len(mine)]] for p, _, _ in rows])
 
-    def condition(
-        self,
-        n: int,
-        *,
-        label: str | None = None,
-        prompt: str | None = None,
-        seconds: float | None = None,
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def request(
+        self, n: int, *, label: str | None = None, prompt: str | None = None, seconds: float | None = None
+    ) -> Request:
         """label: a class, or a part of its name; without it each class in turn. prompt: a file to go on from. seconds:
         the longest sample (clips end where the model ends them); default: that of an example, or of two."""
-        self._titles, self._prompt = None, np.zeros(0, np.int64)
         cond: dict[str, Tensor] = {}
+        given = np.zeros(0, np.int64)
         if self.classes or label is not None:
             cond["label"] = self.wanted(n, label)
         if prompt is not None:
-            self._prompt = self.coding.encode_all([self.clip_from("prompt", prompt)])[0]
-        start = torch.from_numpy(np.concatenate(([self.vocab], self._prompt)))
+            given = self.coding.encode_all([self.clip_from("prompt", prompt)])[0]
+        start = torch.from_numpy(np.concatenate(([self.vocab], given)))
         cond["prefix"] = start.expand(n, -1)
         if seconds is not None and not 0 < seconds <= LONGEST_S:
             raise UserError(f"seconds must lie between 0 and {LONGEST_S:g}, not {seconds}")
         more: dict[str, Any] = {"stop": self.stop}
         if seconds is not None:
             more["length"] = self.frames(seconds) * self.books
-        return cond, more
+        titles = self.names(cond["label"]) if self.classes else ()
+        return Request(n, cond, more, titles, Shown(given))
 
     def stop(self, tokens: Tensor) -> Tensor:
         return tokens[:, -1] == self.vocab - 1
 
-    def wave(self, x: Tensor) -> np.ndarray:
+    def wave(self, x: Tensor, request: Request | None = None) -> np.ndarray:
         """What was prompted, and what the model made of it, up to its end."""
         tokens = x.flatten().numpy()
         end = np.flatnonzero((tokens < 0) | (tokens >= self.vocab - 1))
         tokens = tokens[: end[0]] if len(end) else tokens
-        return self.coding.decode(np.concatenate((self._prompt, tokens)))
+        return self.coding.decode(tokens if request is None else np.concatenate((request.show.prompt, tokens)))
 
-    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO, request: Request) -> None:
         """A WAV file of unknown length, written while it is made: pipe it to a player."""
         if out.isatty():
             raise UserError("stream=true writes sound: send it to a player or a file, as in … stream=true | aplay")
         out.write(wav_header(self.rate_hz))
         decoder = self.coding.decoder()
-        for part in (decoder.feed(int(token)) for token in self._told(chunks)):
+        for part in (decoder.feed(int(token)) for token in self._told(chunks, request.show.prompt)):
             if len(part):
                 out.write((np.clip(np.round(part * 32768), -32768, 32767)).astype("<i2").tobytes())
                 out.flush()
@@ -217,19 +221,19 @@ class TokenData(AudioData):
         out.write((np.clip(np.round(rest * 32768), -32768, 32767)).astype("<i2").tobytes())
         out.flush()
 
-    def _told(self, chunks: Iterator[Tensor]) -> Iterator[int]:
-        yield from self._prompt
+    def _told(self, chunks: Iterator[Tensor], prompt: np.ndarray) -> Iterator[int]:
+        yield from prompt.tolist()
         for chunk in chunks:
             if not 0 <= int(chunk[0]) < self.vocab - 1:
                 return
             yield int(chunk[0])
 
-    def metrics(self, samples: Tensor, split: str, *, border: int | None = None) -> dict[str, Any]:
+    def metrics(self, samples: Tensor, split: str, request: Request, *, border: int | None = None) -> dict[str, Any]:
         """Fréchet distance and inception score on a classifier's features, levels, clipping, and traces of what lies
         every `border` samples (default: the codec's frames)."""
         from genzoo_audio import metrics
 
-        waves = [wave for wave in map(self.wave, samples) if len(wave) > 1]
+        waves = [wave for wave in (self.wave(x, request) for x in samples) if len(wave) > 1]
         real, _ = self.real(split)
         return metrics.sound_scores(
             waves,
@@ -239,7 +243,7 @@ class TokenData(AudioData):
             classifier=self.classifier() if self.classes else None,
         )
 
-    def conditional_metrics(self, sample: Any, split: str, *, agreement: int = 300) -> dict[str, Any]:
+    def conditional_metrics(self, sample: Sampler, split: str, *, agreement: int = 300) -> dict[str, Any]:
         """In how many of so many samples a classifier reads the label that was asked for."""
         from genzoo_audio import metrics
 
@@ -247,8 +251,7 @@ class TokenData(AudioData):
             raise ValueError("scoring.agreement must not be negative")
         if not self.classes or not agreement:
             return {}
-        cond, _ = self.condition(agreement)
-        return metrics.label_agreement_of(self, sample, cond, split=split)
+        return metrics.label_agreement_of(self, sample, self.request(agreement).cond, split=split)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "coding": self.coding.state_dict()}

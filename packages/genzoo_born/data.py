@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, torch_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, still
@@ -87,6 +87,7 @@ class BornData(Data):
         self.bits = self.rows * self.columns
         if self.path in NAMED:
             self.law = self._named_law()
+            self.bits = self.law.bits
             every = self.law.support() if self.count is None else None
             if self.count is None and every is None:
                 raise UserError(
@@ -131,7 +132,6 @@ class BornData(Data):
             return laws.Ising(self.rows, self.columns, temperature=self.temperature, seed=self.seed)
         if isinstance(self.peaks, str):
             peaks = self._read("peaks", self.peaks)
-            self.bits = peaks.shape[1]
         elif self.peaks < 1:
             raise UserError(f"data.peaks must be at least 1, not {self.peaks}")
         elif self.peaks * max(self.bits, self.peaks) > laws.MOST_PEAKS:
@@ -157,30 +157,34 @@ class BornData(Data):
         """Strings."""
         return len(self._split(split))
 
-    def write(self, x: Tensor, path: Path) -> Path:
-        return self.write_all(x[None], path.parent, path.name)[0]
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
+        return self._write(x[None], path)
 
-    def write_all(self, samples: Tensor, folder: Path, name: str = "samples") -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         """All strings in one CSV file, a line each."""
-        file = folder / f"{name}.csv"
-        file.write_text("".join(",".join(map(str, x)) + "\n" for x in samples.tolist()), encoding="ascii")
-        return [file]
+        return [self._write(samples, folder / "samples")]
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def _write(self, samples: Tensor, path: Path) -> Path:
+        file = path.with_name(f"{path.name}.csv")
+        file.write_text("".join(",".join(map(str, x)) + "\n" for x in samples.tolist()), encoding="ascii")
+        return file
+
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         """The first samples as pictures and, where the law is known, how often its likeliest strings came out."""
         from genzoo_born.pictures import preview
 
-        if self.law is None and self.path in NAMED and isinstance(self.peaks, int):
-            self.law = self._named_law()  # needs no file
-        law = self.law.table() if self.law is not None else None
-        return preview(samples, path.with_suffix(".png"), shape=self._shape(), law=law, shown=PICTURED)
+        law = self.law
+        if law is None and self.path in NAMED and isinstance(self.peaks, int):
+            law = self._named_law()  # needs no file
+        table = law.table() if law is not None else None
+        return preview(samples, path.with_suffix(".png"), shape=self._shape(), law=table, shown=PICTURED)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         """The preview."""
         told = "samples, and how often each string came out beside the probability that the law gives it"
-        return [still(self.preview(pieces[0][0], folder / "preview"), alt=told)]
+        return [still(self.preview(pieces[0][0], folder / "preview", request), alt=told)]
 
-    def describe(self, x: Tensor) -> str:
+    def describe(self, x: Tensor, request: Request) -> str:
         """The picture in blocks, or the bits in a line."""
         if self._shape() is None:
             return "".join(map(str, x.tolist()))
@@ -189,7 +193,9 @@ class BornData(Data):
     def _shape(self) -> tuple[int, int] | None:
         return (self.rows, self.columns) if self.rows > 1 and self.rows * self.columns == self.bits else None
 
-    def metrics(self, samples: Tensor, split: str, *, bandwidths: list[float] | None = None) -> dict[str, Any]:
+    def metrics(
+        self, samples: Tensor, split: str, request: Request, *, bandwidths: list[float] | None = None
+    ) -> dict[str, Any]:
         """Squared MMD at each bandwidth to the law (to the split, where the law is not known), total variation to the
         law, and, where strings can be wrong, Gili's fidelity, rate and coverage. `_real`: the same of as many strings
         of the law, or of the training set.

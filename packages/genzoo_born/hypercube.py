@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from genzoo.draws import Noise
+
 MOST_BITS = 1 << 16
 """Of a string."""
 COUNTED = 20
@@ -30,11 +32,15 @@ def numbers(x: Tensor) -> Tensor:
     return (x.long() << torch.arange(x.shape[-1] - 1, -1, -1, device=x.device)).sum(-1)
 
 
-def draw(probabilities: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def draw(probabilities: Tensor, n: int, noise: Noise) -> Tensor:
     """n numbers of strings from their probabilities [N], which need not sum to one exactly."""
+    return at_levels(probabilities, noise.uniform(n, dtype=torch.float64))
+
+
+def at_levels(probabilities: Tensor, level: Tensor) -> Tensor:
+    """The numbers of the strings at which the cumulated probabilities pass these levels in [0, 1), float64 [n]."""
     cumulated = probabilities.double().cumsum(0)
-    level = torch.rand(n, dtype=torch.float64, device=cumulated.device, generator=generator) * cumulated[-1]
-    return torch.searchsorted(cumulated, level, right=True).clamp_(max=len(cumulated) - 1)
+    return torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp_(max=len(cumulated) - 1)
 
 
 def flip_rate(bandwidth: float) -> float:

@@ -10,7 +10,7 @@ from math import comb
 import torch
 from torch import Tensor
 
-from genzoo.draws import torch_generator
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo.errors import UserError
 from genzoo_born.hypercube import digits, draw, numbers, strings
 
@@ -156,7 +156,7 @@ class Ising(Law):
         return self._table
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        return digits(draw(self.table(), n, generator), self.bits)
+        return digits(draw(self.table(), n, GeneratorNoise(generator)), self.bits)
 
 
 def spread_peaks(count: int, bits: int, seed: int) -> Tensor:

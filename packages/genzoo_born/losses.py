@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genzoo.contract import part
+from genzoo.draws import GeneratorNoise
 from genzoo_born.hypercube import digits, draw, flip_rate, kernel, smooth
 
 TINY = 1e-12
@@ -48,7 +49,7 @@ class MaximumMeanDiscrepancy:
             counts = torch.bincount(batch, minlength=len(probabilities)).to(probabilities)
             own = (smooth(counts, self.bandwidths)[batch] - 1) / max(1, len(batch) - 1)
             return probabilities @ smoothed - 2 * smoothed[batch] + own
-        numbers = draw(probabilities.detach(), self.shots, generator)
+        numbers = draw(probabilities.detach(), self.shots, GeneratorNoise(generator, probabilities.device))
         x, y = digits(numbers, bits), digits(batch, bits)
         between, count = kernel(x, y, self.bandwidths), self.shots
         others = kernel(x, x, self.bandwidths).sum(1) - 1

@@ -6,6 +6,7 @@ Legend: N = 2^n strings, B samples.
 import torch
 from torch import Tensor
 
+from genzoo.draws import GeneratorNoise
 from genzoo_born.hypercube import draw
 
 
@@ -22,7 +23,7 @@ def sample_total_variation(numbers: Tensor, law: Tensor) -> float:
 
 def total_variation_floor(law: Tensor, n: int, generator: torch.Generator, *, repeats: int = 4) -> float:
     """What n samples of the law itself reach, on average."""
-    return sum(sample_total_variation(draw(law, n, generator), law) for _ in range(repeats)) / repeats
+    return sum(sample_total_variation(draw(law, n, GeneratorNoise(generator)), law) for _ in range(repeats)) / repeats
 
 
 def kl_divergence(law: Tensor, log_prob: Tensor) -> float:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.draws import Noise
 from genzoo.exhibits import Exhibit, still
-from genzoo_born import mps, noise
+from genzoo_born import mps
 from genzoo_born.circuit import Circuit
-from genzoo_born.hypercube import digits, draw, numbers
+from genzoo_born.hypercube import at_levels, digits, draw, numbers
 from genzoo_born.losses import TINY, Likelihood
+from genzoo_born.noise import errors, misread, places, with_errors
 from genzoo_born.simulator import Simulator, check_wires
 
 Start = Literal["marginals", "identity", "random", "staircase"]
@@ -52,7 +54,7 @@ class Measured(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         depolarizing: float = 0.0,
         readout_error: float = 0.0,
@@ -65,25 +67,19 @@ class Measured(GenerativeModel):
         for name, value in (("depolarizing", depolarizing), ("readout_error", readout_error)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {value}")
-        if depolarizing:
-            shots = self._noisy_shots(n, depolarizing, generator)
-        else:
-            shots = draw(self.probabilities(), n, generator)
-        return noise.misread(digits(shots, self.wires), readout_error, generator)
+        shots = self._noisy_shots(n, depolarizing, noise) if depolarizing else draw(self.probabilities(), n, noise)
+        return misread(digits(shots, self.wires), readout_error, noise)
 
-    def _noisy_shots(self, n: int, probability: float, generator: torch.Generator) -> Tensor:
-        kinds = noise.errors(noise.places(self.circuit), n, probability, generator)
-        rows, counts = torch.unique(kinds, dim=0, return_counts=True)
-        double, shots = self.simulator.float == torch.float64, []
-        for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
-            if any(row):
-                noisy = Simulator(noise.with_errors(self.circuit, row), double=double)
-                p = noisy.probabilities(self.theta)
-            else:
-                p = self.probabilities()
-            shots.append(draw(p, count, generator))
-        order = torch.randperm(n, generator=generator, device=generator.device)
-        return torch.cat(shots)[order]
+    def _noisy_shots(self, n: int, probability: float, noise: Noise) -> Tensor:
+        kinds = errors(places(self.circuit), n, probability, noise)
+        rows, of_shot = torch.unique(kinds, dim=0, return_inverse=True)
+        level, shots = noise.uniform(n, dtype=torch.float64), torch.empty_like(of_shot)
+        double = self.simulator.float == torch.float64
+        for i, row in enumerate(rows.tolist()):
+            simulator = Simulator(with_errors(self.circuit, row), double=double) if any(row) else None
+            p = simulator.probabilities(self.theta) if simulator else self.probabilities()
+            shots[of_shot == i] = at_levels(p, level[of_shot == i])
+        return shots
 
     def portrait(self, folder: Path) -> list[Exhibit]:
         """The circuit with its angles."""

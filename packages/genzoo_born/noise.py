@@ -5,9 +5,9 @@ Legend: P places of a circuit where an error may happen: after each gate, on eac
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from genzoo.draws import Noise
 from genzoo_born.circuit import Circuit, Gate
 
 PAULIS = ("id", "x", "y", "z")
@@ -18,12 +18,10 @@ def places(circuit: Circuit) -> int:
     return sum(len(gate.wires) for gate in circuit.gates)
 
 
-def errors(places: int, shots: int, probability: float, generator: torch.Generator) -> Tensor:
+def errors(places: int, shots: int, probability: float, noise: Noise) -> Tensor:
     """What happens at each place of each shot, numbers of PAULIS [shots, P]: X, Y or Z with a third of the probability
     each (the depolarising channel; Nielsen & Chuang, sec. 8.3.4)."""
-    size = (shots, places)
-    kind = torch.randint(1, 4, size, generator=generator, device=generator.device)
-    return kind * (torch.rand(size, generator=generator, device=generator.device) < probability)
+    return (1 + noise.integers(3, shots, places)) * (noise.uniform(shots, places) < probability)
 
 
 def with_errors(circuit: Circuit, kinds: Sequence[int]) -> Circuit:
@@ -39,7 +37,6 @@ def with_errors(circuit: Circuit, kinds: Sequence[int]) -> Circuit:
     return Circuit(circuit.wires, tuple(gates))
 
 
-def misread(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def misread(x: Tensor, probability: float, noise: Noise) -> Tensor:
     """Bits, each flipped with this probability."""
-    flips = torch.rand(x.shape, generator=generator, device=x.device) < probability
-    return x ^ flips.to(x)
+    return x ^ (noise.uniform(*x.shape) < probability).to(x)

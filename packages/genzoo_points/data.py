@@ -5,7 +5,8 @@ asked, the unit normal).
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator, torch_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
@@ -29,6 +30,15 @@ REACH = 2.0
 
 NOVELTY = 1000
 """Training shapes that samples are compared with, at most."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """format: of the files. mesh: closed surfaces in place of points. turntable: a turning picture of each as well."""
+
+    format: Literal["ply", "glb", "npz"]
+    mesh: bool
+    turntable: bool
 
 
 class PointsData(Data):
@@ -85,7 +95,6 @@ class PointsData(Data):
         self.partial, self.seen, self.up, self.seed = partial, seen, up, seed
         self.embedded = dict(embedded or {})
         self.fitted: dict[str, Any] | None = None
-        self.wishes: dict[str, Any] = {}
 
     # ---- what is there
 
@@ -256,7 +265,7 @@ class PointsData(Data):
 
     # ---- wishes, files and pictures
 
-    def condition(
+    def request(
         self,
         n: int,
         *,
@@ -266,7 +275,7 @@ class PointsData(Data):
         format: Literal["ply", "glb", "npz"] = "ply",
         mesh: bool = False,
         turntable: bool = False,
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> Request:
         """label: a class; without it, each in turn, but none for a completion or a way. partial: a file with the seen
         part of a shape, in the data's units and place, which samples complete; of normalise=shape, those of a middling
         shape. between: two files with shapes, from one of which samples lead to the other.
@@ -295,17 +304,16 @@ class PointsData(Data):
         if between is not None:
             if len(between) != 2:
                 raise UserError(f"between is two files, as in between=[a.ply,b.ply], not {len(between)}")
-            more["between"] = self.ends(between)
+            more["between"] = tuple(self.ends(between))
             cond["way"] = torch.linspace(0, 1, n)
-        count, titles = len(self.classes), None
+        count, titles = len(self.classes), ()
         if count:
             labels = torch.arange(n) % count if partial is None and between is None else torch.full((n,), count)
             if label is not None:
                 labels = torch.full((n,), self.classes.index(label))
             cond["label"] = labels
             titles = [[*self.classes, ""][i] for i in labels.tolist()]
-        self.wishes = {"format": format, "mesh": mesh, "turntable": turntable, "titles": titles}
-        return cond, more
+        return Request(n, cond, more, titles, Shown(format, mesh, turntable))
 
     def _read(self, key: str, file: str, points: int | None) -> Tensor:
         """One shape [P, 3] from a file, in the data's units."""
@@ -320,42 +328,39 @@ class PointsData(Data):
         x = torch.stack([self._read("between", file, self.points) for file in files])
         return normalise(x, "shape")[0] if self.mode == "shape" else self.encode(x)
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         from genzoo_points.output import write_cloud, write_mesh
 
-        points, wishes = self.decode(x).numpy(), {"format": "ply", "mesh": False, **self.wishes}
-        kind, up = wishes["format"], self.fitted["up"]
+        points, kind, up = self.decode(x).numpy(), request.show.format, self.fitted["up"]
         file = path.with_name(f"{path.name}.{kind}")
-        if not wishes["mesh"]:
+        if not request.show.mesh:
             return write_cloud(points, file, kind=kind, up=up)
         from genzoo_points.surface import surface
 
         return write_mesh(surface(points[:, :3]), file, kind, up=up)
 
-    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         from genzoo_points.pictures import turntable
 
-        files = super().write_all(samples, folder)
-        if self.wishes.get("turntable"):
+        files = super().write_all(samples, folder, request)
+        if request.show.turntable:
             for i, x in enumerate(samples):
                 files.append(turntable(x[:, :3].numpy(), folder / f"{i:03d}.gif", up=self.fitted["up"]))
         return files
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         from genzoo_points.pictures import contact_sheet
 
-        titles = self.wishes.get("titles")
-        titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
-        return contact_sheet(samples[..., :3].numpy(), path.with_suffix(".png"), titles=titles, up=self.fitted["up"])
+        told = {"titles": request.titles or None, "up": self.fitted["up"]}
+        return contact_sheet(samples[..., :3].numpy(), path.with_suffix(".png"), **told)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         """Clouds, or closed surfaces where those are wished for."""
         from genzoo_points.pictures import shown
 
-        titles = self.wishes.get("titles") or [""]
         clouds = [self.decode(x).numpy()[None, :, :3] for x in pieces[0][0]]
-        told = {"mesh": bool(self.wishes.get("mesh")), "up": self.fitted["up"]}
-        return [shown(x, title=titles[i % len(titles)], **told) for i, x in enumerate(clouds)]
+        told = {"mesh": request.show.mesh, "up": self.fitted["up"]}
+        return [shown(x, title=request.title(i), **told) for i, x in enumerate(clouds)]
 
     # ---- scores
 
@@ -374,6 +379,7 @@ class PointsData(Data):
         self,
         samples: Tensor,
         split: str,
+        request: Request,
         *,
         cd_shapes: int = 200,
         emd: Literal["exact", "sinkhorn"] = "exact",
@@ -406,7 +412,7 @@ class PointsData(Data):
 
     def conditional_metrics(
         self,
-        sample: Callable[[dict[str, Tensor], int], Tensor],
+        sample: Sampler,
         split: str,
         *,
         completions: int = 16,

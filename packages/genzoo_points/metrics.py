@@ -5,13 +5,13 @@ distances are in its radius: EMD in that, CD in its square.
 """
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo.metrics import nearest_neighbour_accuracy_of
 from genzoo_points.distances import chamfer, check, nearest, pairwise_chamfer, pairwise_emd, pairwise_sinkhorn
@@ -19,7 +19,6 @@ from genzoo_points.distances import chamfer, check, nearest, pairwise_chamfer, p
 if TYPE_CHECKING:
     from genzoo_points.data import PointsData
 
-Sampler = Callable[[dict[str, Tensor], int], Tensor]
 
 RETRIEVED = 1000
 """Training shapes that are looked through for one like a part, at most."""

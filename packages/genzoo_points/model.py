@@ -4,12 +4,13 @@ Legend: B clouds, N points, C cells, K points of a cell, F channels (x, y, z and
 cell, D width of what is known of a cell.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.draws import GeneratorNoise, Noise
 from genzoo.families import Flow
 from genzoo.families.solvers import Solver
 from genzoo_points.cells import SUMMARY, from_cells, split, summary, to_cells
@@ -119,54 +120,55 @@ class CellFlow(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         steps: int = 10,
         solver: Solver = "midpoint",
         guidance: float = 1.0,
         temperature: float = 1.0,
         points: int | None = None,
-        between: Tensor | None = None,
+        between: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """[n, N, F], or as many points as `points` says.
 
         steps, solver: of both flows. guidance, temperature: of the flow of the cells, as in `Flow.sample`.
-        between: two clouds [2, N, 3]: the samples lead from the first to the second, through the noises between theirs
+        between: two clouds [N, 3]: the samples lead from the first to the second, through the noises between theirs
             (`Flow.noise_of`, without guidance and at temperature 1), each at its place cond["way"] [n] from 0 to 1, by
             default evenly. Their points keep their places in their cells.
         """
         cond = dict(cond)
-        way = cond.pop("way", torch.linspace(0, 1, n, device=generator.device))
+        way = cond.pop("way", torch.linspace(0, 1, n, device=noise.device))
         if points is not None and points < 1:
             raise ValueError(f"points must be at least 1, not {points}")
-        wanted, noise = points or self.spec.shape[0], None
+        wanted, start = points or self.spec.shape[0], None
         if between is not None:
-            noise, guidance = self._between(between.to(way), way, cond, steps=steps, solver=solver), 1.0
+            start, guidance = self._between([x.to(way) for x in between], way, cond, steps=steps, solver=solver), 1.0
         cells = self.outline.sample(
-            n, cond, generator, steps=steps, solver=solver, guidance=guidance, temperature=temperature, noise=noise
+            n, cond, noise, steps=steps, solver=solver, guidance=guidance, temperature=temperature, start=start
         )
         known = {"cell": self.reader(self.outline.base.scaled(cells)).flatten(0, 1)}
-        rounds, of_points = [], generator
+        rounds, of_points = [], noise
         if between is not None:  # the same points for all on the way, whatever batch they are in
-            of_points = torch.Generator(generator.device).manual_seed(0)
+            of_points = GeneratorNoise(torch.Generator(noise.device).manual_seed(0))
+        rows, size = n if between is None else 1, (self.cells, *self.detail.spec.shape)
         for _ in range(-(-wanted // self.spec.shape[0])):
-            size = (n if between is None else 1, self.cells, *self.detail.spec.shape)
-            first = torch.randn(size, device=generator.device, generator=of_points).expand(n, *size[1:])
-            u = self.detail.sample(
-                n * self.cells, known, generator, steps=steps, solver=solver, noise=first.flatten(0, 1)
-            )
+            first = of_points.normal(rows, *size).expand(n, *size).flatten(0, 1)
+            u = self.detail.sample(n * self.cells, known, noise, steps=steps, solver=solver, start=first)
             rounds.append(u.unflatten(0, (n, -1)))
         x = from_cells(torch.cat(rounds, dim=2), cells).flatten(1, 2)
         if points is not None:  # mixed, so that the first of them are no piece of the shape
-            x = x[:, torch.randperm(x.shape[1], device=x.device, generator=generator)[:wanted]]
+            order = of_points.uniform(rows, x.shape[1]).argsort(dim=1)[:, :wanted]
+            x = x.gather(1, order[..., None].expand(n, -1, x.shape[2]))
         return x
 
-    def _between(self, ends: Tensor, way: Tensor, cond: Mapping[str, Tensor], *, steps: int, solver: Solver) -> Tensor:
-        """The noises of shapes on the way [n] between two clouds [2, N, 3], along a great circle (Shoemake 1985)."""
+    def _between(
+        self, ends: Sequence[Tensor], way: Tensor, cond: Mapping[str, Tensor], *, steps: int, solver: Solver
+    ) -> Tensor:
+        """The noises of shapes on the way [n] between two clouds [N, 3], along a great circle (Shoemake 1985)."""
         if len(ends) != 2:
             raise ValueError(f"samples lie between two shapes, not {len(ends)}")
         told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in cond.items()}
-        cells = summary(split(ends[..., :3], self.cells))
+        cells = summary(split(torch.stack(list(ends))[..., :3], self.cells))
         first, last = self.outline.noise_of(cells, told, steps=2 * steps, solver=solver)
         cosine = torch.nn.functional.cosine_similarity(first.flatten(), last.flatten(), dim=0)
         angle, way = torch.arccos(cosine.clamp(-1 + 1e-6, 1 - 1e-6)), way.view(-1, 1, 1)

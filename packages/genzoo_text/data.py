@@ -5,6 +5,7 @@ Legend: B batch, n samples, T tokens (the context).
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -12,13 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Words
 from genzoo.reading import printable
 from genzoo_text import metrics, sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Shown:
+    """prompt: what a sample goes on from, and stands before it."""
+
+    prompt: str = ""
 
 
 class TextData(Data):
@@ -62,7 +70,6 @@ class TextData(Data):
         self.tokenizer: Tokenizer | None = None
         self.text: dict[str, str] = {}
         self.tokens: dict[str, Tensor] = {}
-        self._prompt = ""
 
     def prepare(self) -> None:
         text = sources.read(self.path, self.column, self.max_mb)
@@ -116,39 +123,36 @@ class TextData(Data):
         """Characters after the first token."""
         return len(self.text[split]) - len(self._decode(self._split(split)[:1]))
 
-    def condition(
-        self, n: int, *, prompt: str = "", stop: list[str] | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def request(self, n: int, *, prompt: str = "", stop: list[str] | None = None) -> Request:
         """prompt: the text to go on from; stop: strings at which a sample ends (they are its last characters)."""
-        self._prompt = prompt
         if any(not s for s in stop or []):
             raise UserError("stop holds an empty string: leave it out")
         prefix = torch.from_numpy(self.tokenizer.encode(prompt or self._beginning()))
         more = {"stop": lambda tokens: self._stopped(tokens, stop)} if stop else {}
-        return {"prefix": prefix.expand(n, -1)}, more
+        return Request(n, {"prefix": prefix.expand(n, -1)}, more, show=Shown(prompt))
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         file = path.with_suffix(".txt")
-        file.write_text(self.describe(x), encoding="utf-8")
+        file.write_text(self.describe(x, request), encoding="utf-8")
         return file
 
-    def describe(self, x: Tensor) -> str:
-        return self._prompt + self.text_of(x)
+    def describe(self, x: Tensor, request: Request) -> str:
+        return request.show.prompt + self.text_of(x)
 
     def text_of(self, x: Tensor) -> str:
         """The text of tokens [T], without what was prompted."""
         return self._decode(x)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
-        return [Words(text=self.text_of(x), given=self._prompt) for x in pieces[0][0]]
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
+        return [Words(text=self.text_of(x), given=request.show.prompt) for x in pieces[0][0]]
 
-    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO, request: Request) -> None:
         """Writes each token's text as soon as it is whole characters; a new line at the end. A terminal gets control
         characters as escapes, a file or pipe as they are."""
         shield = printable if out.isatty() else str
         tokens: list[int] = []
         shown = 0
-        out.write(shield(self._prompt).encode())
+        out.write(shield(request.show.prompt).encode())
         for chunk in chunks:
             tokens.append(int(chunk[0]))
             text = self._decode(tokens)
@@ -159,7 +163,9 @@ class TextData(Data):
         out.write(shield(self._decode(tokens)[shown:]).encode() + b"\n")
         out.flush()
 
-    def metrics(self, samples: Tensor, split: str, *, ngrams: list[int] | None = None) -> dict[str, Any]:
+    def metrics(
+        self, samples: Tensor, split: str, request: Request, *, ngrams: list[int] | None = None
+    ) -> dict[str, Any]:
         """distinct-1..4, and the share of word n-grams copied from the training text, of the samples and, as a floor,
         of as much real text of the split."""
         texts = [self._decode(x) for x in samples]

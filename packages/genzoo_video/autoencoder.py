@@ -14,6 +14,7 @@ from attention_core import Attention, Block, FeedForward, Patches, Rotary, Space
 from attention_core.norm import layer_norm
 from attention_core.positions import grid_positions
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+from genzoo.draws import Noise
 
 
 class VideoAutoencoder(GenerativeModel):
@@ -96,13 +97,12 @@ class VideoAutoencoder(GenerativeModel):
         psnr = -10 * (rest.detach() / 2).square().mean().clamp(min=1e-10).log10()
         return Loss(rest.abs().flatten(1).mean(1) + edges, x_hat=x_hat, logs={"psnr_db": psnr})
 
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """cond["context"] [n, C, T, H, W] through the latents and back; without it, what random latents look like."""
         if "context" in cond and cond["context"].any():
             return self.decode(self.encode(cond["context"]))
         grid = self.patches.grid(self.spec.shape[1:])
-        noise = torch.randn((n, *grid, self.latent), device=generator.device, generator=generator)
-        return self.decode(layer_norm(noise).movedim(-1, 1))
+        return self.decode(layer_norm(noise.normal(n, *grid, self.latent)).movedim(-1, 1))
 
 
 def _pair(dim: int, heads: int) -> SpaceTime:

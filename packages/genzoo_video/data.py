@@ -6,7 +6,8 @@ unless there is an autoencoder.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, film
@@ -33,6 +34,15 @@ GLYPHS_FPS = 8.0
 
 EMBEDDED = {"clips": 8000, "glyphs": 1}
 """Options of path=glyphs, and their defaults."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """frames: kept of what is made, its first ones; all by default. fps: frames a second. format: of the files."""
+
+    frames: int | None
+    fps: float
+    format: Literal["mp4", "gif", "both"]
 
 
 class VideoData(Data):
@@ -103,7 +113,6 @@ class VideoData(Data):
         self.fitted: dict[str, Any] | None = None
         self.space: Pixels | Latents | None = None
         self.motion: Motion | None = None
-        self.wishes: dict[str, Any] = {}
 
     # ---- what is there
 
@@ -261,7 +270,7 @@ class VideoData(Data):
 
     # ---- wishes, files and pictures
 
-    def condition(
+    def request(
         self,
         n: int,
         *,
@@ -271,7 +280,7 @@ class VideoData(Data):
         frames: int | None = None,
         fps: float | None = None,
         format: Literal["mp4", "gif", "both"] = "mp4",
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> Request:
         """label: a class; without it each in turn, but none for a continuation. context: a clip or a picture whose last
         context_frames frames samples go on from (default: as many as the model was trained to be told).
         frames: kept of what is made, its first ones; fps: frames a second of the file; format: mp4, gif or both."""
@@ -296,7 +305,7 @@ class VideoData(Data):
             x[:, :, : count // pace] = self.space.encode(given[None, :, -count:])
         elif context_frames is not None:
             raise UserError("context_frames needs context=: a clip or a picture")
-        cond, titles = self.told(x, [count] * n), None
+        cond, titles = self.told(x, [count] * n), ()
         if kinds := len(self.classes):
             if label is not None and str(label) not in self.classes:
                 raise UserError(f"label={label}: the classes of this model are {', '.join(self.classes)}")
@@ -307,8 +316,7 @@ class VideoData(Data):
             titles = [[*self.classes, ""][i] for i in labels.tolist()]
         elif label is not None:
             raise UserError(f"label={label}: this model was trained without labels: leave label out")
-        self.wishes = {"frames": frames, "fps": fps, "format": format, "titles": titles}
-        return cond, {}
+        return Request(n, cond, titles=titles, show=Shown(frames, fps or self.fitted["fps"], format))
 
     def _given(self, file: str) -> Tensor:
         """A clip or picture that the user names, as pixels [C, T, H, W]."""
@@ -329,7 +337,7 @@ class VideoData(Data):
         later[:, :, : last.shape[2]] = last
         return cond | {name: value.to(x) for name, value in self.told(later, [count] * len(x)).items()}
 
-    def joined(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Tensor:
+    def joined(self, pieces: Iterable[Piece]) -> Tensor:
         """Pieces [n, Z, F, R, S] of a roll-out as clips [n, C, all frames, H, W]: of each but the first, the frames
         that it was not told."""
         new = []
@@ -338,55 +346,51 @@ class VideoData(Data):
             new.append(self.pixels(x.cpu())[:, :, told:])
         return torch.cat(new, dim=2)
 
-    def write(self, x: Tensor, path: Path) -> Path:
-        return self._write(self.pixels(x[None])[0], path)[0]
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
+        return self._write(self.pixels(x[None])[0], path, request.show)[0]
 
-    def _write(self, x: Tensor, path: Path) -> list[Path]:
+    def _write(self, x: Tensor, path: Path, show: Shown) -> list[Path]:
         """A clip of pixels [C, T, H, W]."""
         from genzoo_video.output import write_gif, write_mp4
 
-        wishes = {"frames": None, "fps": None, "format": "mp4", **self.wishes}
-        frames, fps = self.decode(x)[: wishes["frames"]], wishes["fps"] or self.fitted["fps"]
-        writers = {"mp4": write_mp4, "gif": write_gif}
-        asked = [wishes["format"]] if wishes["format"] in writers else list(writers)
-        return [writers[kind](frames, path.with_suffix(f".{kind}"), fps) for kind in asked]
+        frames, writers = self.decode(x)[: show.frames], {"mp4": write_mp4, "gif": write_gif}
+        asked = [show.format] if show.format in writers else list(writers)
+        return [writers[kind](frames, path.with_suffix(f".{kind}"), show.fps) for kind in asked]
 
-    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
-        return self._write_all(self.pixels(samples), folder)
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
+        return self._write_all(self.pixels(samples), folder, request)
 
-    def _write_all(self, clips: Tensor, folder: Path) -> list[Path]:
-        return [file for i, x in enumerate(clips) for file in self._write(x, folder / f"{i:03d}")]
+    def _write_all(self, clips: Tensor, folder: Path, request: Request) -> list[Path]:
+        return [file for i, x in enumerate(clips) for file in self._write(x, folder / f"{i:03d}", request.show)]
 
-    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+    def write_rollout(self, pieces: Iterator[Piece], folder: Path, request: Request) -> list[Path]:
         """A clip for each sample, and a contact sheet of the first."""
         clips = self.joined(pieces)
-        return [*self._write_all(clips, folder), self._preview(clips, folder / "preview")]
+        return [*self._write_all(clips, folder, request), self._preview(clips, folder / "preview", request)]
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
-        return self._preview(self.pixels(samples[:PICTURED]), path)
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
+        return self._preview(self.pixels(samples[:PICTURED]), path, request)
 
-    def _preview(self, samples: Tensor, path: Path) -> Path:
+    def _preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         from genzoo_video.output import contact_sheet
 
-        clips = [self.decode(x)[: self.wishes.get("frames")] for x in samples[:PICTURED]]
-        titles = self.wishes.get("titles")
-        return contact_sheet(clips, path.with_suffix(".png"), titles=titles[: len(clips)] if titles else None)
+        clips = [self.decode(x)[: request.show.frames] for x in samples[:PICTURED]]
+        return contact_sheet(clips, path.with_suffix(".png"), titles=request.titles[: len(clips)] or None)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         from genzoo_video.output import enlarged
 
-        titles, fps = self.wishes.get("titles") or [""], self.wishes.get("fps") or self.fitted["fps"]
-        clips = []
+        clips, show = [], request.show
         for i, x in enumerate(self.joined(pieces)):
-            frames = enlarged(self.decode(x)[: self.wishes.get("frames")], None)
-            title = titles[i % len(titles)]
+            frames = enlarged(self.decode(x)[: show.frames], None)
+            title = request.title(i)
             frames = np.broadcast_to(frames, (*frames.shape[:3], 3))
-            clips.append(film(frames, fps, title=title, alt=f"clip {title}"))
+            clips.append(film(frames, show.fps, title=title, alt=f"clip {title}"))
         return clips
 
     # ---- scores
 
-    def metrics(self, samples: Tensor, split: str, *, features: str | None = None) -> dict[str, Any]:
+    def metrics(self, samples: Tensor, split: str, request: Request, *, features: str | None = None) -> dict[str, Any]:
         """features: a TorchScript network for the Fréchet distance (see `metrics.video_distance`)."""
         from genzoo_video.metrics import video_distance
 
@@ -394,7 +398,7 @@ class VideoData(Data):
 
     def conditional_metrics(
         self,
-        sample: Callable[[dict[str, Tensor], int], Tensor],
+        sample: Sampler,
         split: str,
         *,
         a_class: int = 10,

@@ -6,7 +6,6 @@ from 0 to 1.
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genzoo.contract import Sampler
 from genzoo.errors import UserError
 from genzoo.metrics import class_coverage, frechet_distance
 from genzoo.reading import reading
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of these scores: another one gives other numbers."""
-
-Sampler = Callable[[dict[str, Tensor], int], Tensor]
 
 
 # Against the real clips

@@ -3,7 +3,7 @@
 Legend: B batch, n samples (members), K past maps, C channels (variable and level), H latitudes, W longitudes, T leads.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Exhibit, still
@@ -273,9 +273,7 @@ class WeatherData(Data):
 
     # ---- forecasts
 
-    def condition(
-        self, n: int, *, context: str | None = None, date: str | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def request(self, n: int, *, context: str | None = None, date: str | None = None) -> Request:
         """context: a file with the last maps, or "simulated": the last of those; without it samples are of the climate.
         date: day (and hour) of the first map that is made, default one step after the context, else a random one for
         each sample; a file of samples bears the first one's."""
@@ -302,7 +300,7 @@ class WeatherData(Data):
             known, minutes = torch.ones(n), torch.full((n,), int(ages[-1]) + self.step_minutes)
         if date is not None:
             minutes = torch.full((n,), int(to_minutes(day_of(date, "date"))))
-        return {"past": past, "known": known, "minutes": minutes}, {}
+        return Request(n, {"past": past, "known": known, "minutes": minutes})
 
     def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         past = torch.cat((cond["past"][:, 1:], x[:, None].to(cond["past"])), dim=1)
@@ -312,26 +310,29 @@ class WeatherData(Data):
 
     # ---- files and pictures
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         """One map as a NetCDF file."""
-        return self.write_all(x[None], path.parent, path.name)[0]
+        return self._write(x[None], path)
 
-    def write_all(self, samples: Tensor, folder: Path, name: str = "samples") -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         """All maps in one NetCDF file, as members; its time means nothing."""
+        return [self._write(samples, folder / "samples")]
+
+    def _write(self, samples: Tensor, path: Path) -> Path:
         from genzoo_weather.output import ForecastFile
 
-        file = ForecastFile(folder / f"{name}.nc", self.variables, self.grid, len(samples))
+        file = ForecastFile(path.with_name(f"{path.name}.nc"), self.variables, self.grid, len(samples))
         file.append(self.decode(samples), 0)
-        return [file.close()]
+        return file.close()
 
-    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+    def write_rollout(self, pieces: Iterator[Piece], folder: Path, request: Request) -> list[Path]:
         """forecast.nc, which grows by a time with each piece, and pictures of it."""
         from genzoo_weather import pictures
 
         written = self.write_forecast(pieces, folder / "forecast.nc")
         return [written, *pictures.of_forecast(written, folder)]
 
-    def write_forecast(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]], path: Path) -> Path:
+    def write_forecast(self, pieces: Iterable[Piece], path: Path) -> Path:
         """All pieces as one NetCDF file."""
         from genzoo_weather.output import ForecastFile
 
@@ -345,22 +346,22 @@ class WeatherData(Data):
             written = file.close() if file else None
         return written
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         from genzoo_weather import pictures
 
         return pictures.maps(self.decode(samples), self.variables, self.grid, path.with_suffix(".png"))
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         """Of a forecast, its mean and spread, its members, and both moving; else the maps themselves."""
         from genzoo_weather import pictures
 
         if len(pieces) == 1:
-            return [still(self.preview(pieces[0][0], folder / "maps"), alt="maps")]
+            return [still(self.preview(pieces[0][0], folder / "maps", request), alt="maps")]
         return pictures.exhibits(self.write_forecast(pieces, folder / "forecast.nc"), folder)
 
     # ---- scores
 
-    def metrics(self, samples: Tensor, split: str) -> dict[str, Any]:
+    def metrics(self, samples: Tensor, split: str, request: Request) -> dict[str, Any]:
         """Of samples without a past: how their climate differs from the split's, and the physics of both."""
         from genzoo_weather import metrics
 
@@ -369,7 +370,7 @@ class WeatherData(Data):
 
     def conditional_metrics(
         self,
-        sample: Callable[[dict[str, Tensor], int], Tensor],
+        sample: Sampler,
         split: str,
         *,
         starts: int = 16,

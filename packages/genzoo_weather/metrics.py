@@ -3,7 +3,7 @@
 Legend: S starts, M members, C channels, H latitudes, W longitudes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Spec
+from genzoo.contract import Batch, Sampler, Spec
 from genzoo.metrics.ensemble import fair_crps, gaussian_crps, rank_counts, spread
 from genzoo_weather import physics
 from genzoo_weather.constants import EARTH_RADIUS, GRAVITY
@@ -32,7 +32,7 @@ BAND = (30.0, 75.0)
 
 def forecasts(
     data: "WeatherData",
-    sample: Callable[[dict[str, Tensor], int], Tensor],
+    sample: Sampler,
     split: str,
     *,
     starts: int,

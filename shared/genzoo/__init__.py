@@ -3,7 +3,7 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["Trained", "UserError", "evaluate", "gallery", "load", "train"]
+__all__ = ["Model", "Samples", "UserError", "evaluate", "gallery", "load", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -6,24 +6,29 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from genzoo import checkpoint
 from genzoo.config import build, compose_config, split_options
-from genzoo.contract import Data, GenerativeModel, Objective, Spec
-from genzoo.draws import seed_of, torch_generator
+from genzoo.contract import Data, GenerativeModel, Objective, Piece, Request, Spec
+from genzoo.draws import RowNoise, seed_of
 from genzoo.errors import UserError, user_errors
 from genzoo.reading import reason
 
+if TYPE_CHECKING:
+    from genzoo.exhibits import Exhibit
 
-@dataclass
-class Trained:
-    """A model with its data's words for it, ready to sample; made by `load`."""
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model with its data's words for it, ready to sample; made by `load`. It remembers no request: threads
+    may share it."""
 
     model: GenerativeModel
     data: Data
@@ -40,94 +45,116 @@ class Trained:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def sample(self, n: int = 1, *, seed: int = 0, **options: Any) -> Tensor:
-        """n examples [n, *shape] in model space. Options are those of `genzoo sample`: the data's words (`prompt`,
-        `label`) and the sampler's (`temperature`, `steps`); the preset's `sampling` gives their defaults."""
+    def sample(self, n: int = 1, *, seed: int = 0, batch_size: int = 64, **options: Any) -> "Samples":
+        """n examples, at most `batch_size` at once. Options are those of `genzoo sample`: the data's words (`prompt`,
+        `label`) and the sampler's (`temperature`, `steps`); the preset's `sampling` gives their defaults. The noise of
+        a sample depends on the seed and on its number alone."""
+        request = self.request(n, **options)
+        return Samples(self.made(request, seed, batch_size=batch_size), request, self)
+
+    def request(self, n: int = 1, **options: Any) -> Request:
+        """What `sample` is to make of these options."""
         if n < 1:
             raise UserError(f"n must be at least 1, not {n}")
-        cond, more = self._request(n, options)
-        return self._sample(n, cond, more, seed)
+        words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
+        request = self.data.request(n, **words)
+        return replace(request, options={**more, **request.options})
 
-    def _sample(self, n: int, cond: Mapping[str, Tensor], options: Mapping[str, Any], *seed: int) -> Tensor:
-        with user_errors(), torch.inference_mode():
-            return self.model.sample(n, cond, torch_generator("sample", *seed, device=self.device), **options)
+    def made(self, request: Request, *seed: int, batch_size: int = 64) -> Tensor:
+        """The samples [n, *shape] of a request, in model space, on the CPU."""
+        parts = []
+        for first in range(0, request.n, batch_size):
+            rows = range(first, min(first + batch_size, request.n))
+            some, noise = request[rows.start : rows.stop], self._noise(rows, *seed)
+            cond = {name: value.to(self.device) for name, value in some.cond.items()}
+            with user_errors(), torch.inference_mode():
+                parts.append(self.model.sample(some.n, cond, noise, **some.options).cpu())
+        return torch.cat(parts)
+
+    def _noise(self, rows: range, *seed: int) -> RowNoise:
+        return RowNoise(rows, "sample", *seed, device=self.device)
 
     def sample_given(self, cond: Mapping[str, Tensor], *seed: int, batch_size: int = 64, **options: Any) -> Tensor:
         """An example for each row of the conditions, at most `batch_size` at once, on the CPU. Options are the
         sampler's."""
-        n = len(next(iter(cond.values())))
         more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})[1]
-        parts = []
-        for first in range(0, n, batch_size):
-            part = {name: value[first : first + batch_size].to(self.device) for name, value in cond.items()}
-            parts.append(self._sample(min(batch_size, n - first), part, more, *seed, first).cpu())
-        return torch.cat(parts)
+        return self.made(Request(len(next(iter(cond.values()))), cond, more), *seed, batch_size=batch_size)
 
     def rollout(
-        self, n: int, pieces: int, *, seed: int = 0, batch_size: int = 64, journal: Path | None = None, **options: Any
-    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """`pieces` times n examples [n, *shape] with their conditions, each piece from the one before.
+        self, request: Request, pieces: int, *, seed: int = 0, batch_size: int = 64, journal: Path | None = None
+    ) -> Iterator[Piece]:
+        """`pieces` times the n examples [n, *shape] of a request with their conditions, each piece from the one before.
 
         journal: a folder where every piece is kept as soon as it is made; pieces that are there already are not made
         again, and the rest comes out as if there had been no break.
         """
         if not self.goes_on:
             raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
-        words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
-        first, extra = self.data.condition(n, **words)
+        for i in range(pieces):
+            file = journal / f"{i:04d}.safetensors" if journal else None
+            x = checkpoint.read_tensor(file) if file and file.exists() else None
+            if x is None:
+                x = self.made(request, seed, i, batch_size=batch_size)
+                if file:
+                    checkpoint.write_tensor(file, x)
+            yield x, request.cond
+            if i + 1 < pieces:
+                request = replace(request, cond=self.data.follow(x, request.cond))
 
-        def made() -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-            cond = first
-            for i in range(pieces):
-                file = journal / f"{i:04d}.safetensors" if journal else None
-                x = checkpoint.read_tensor(file) if file and file.exists() else None
-                if x is None:
-                    x = self.sample_given(cond, seed, i, batch_size=batch_size, **{**more, **extra})
-                    if file:
-                        checkpoint.write_tensor(file, x)
-                yield x, cond
-                if i + 1 < pieces:
-                    cond = self.data.follow(x, cond)
-
-        return made()
-
-    def sample_in_batches(self, n: int, *, batch_size: int, seed: int = 0, **options: Any) -> Tensor:
-        """n examples, at most `batch_size` at once, gathered on the CPU; each batch's seed is `seed` plus its first."""
-        cond, more = self._request(n, options)
-        parts = []
-        for i in range(0, n, batch_size):
-            part = {name: value[i : i + batch_size] for name, value in cond.items()}
-            parts.append(self._sample(min(batch_size, n - i), part, more, seed + i).cpu())
-        return torch.cat(parts)
-
-    def stream(self, *, seed: int = 0, **options: Any) -> Iterator[Tensor]:
-        """One example in pieces along its first axis, while it is being made."""
+    def stream(self, request: Request, *, seed: int = 0) -> Iterator[Tensor]:
+        """The one example of a request in pieces along its first axis, while it is being made."""
         if not hasattr(self.model, "stream"):
             raise UserError("this model makes its samples in one piece: leave stream out")
-        cond, more = self._request(1, options)
-        pieces = self.model.stream(1, cond, torch_generator("sample", seed, device=self.device), **more)
+        cond = {name: value.to(self.device) for name, value in request.cond.items()}
+        with user_errors():
+            yield from self.model.stream(1, cond, self._noise(range(1), seed), **request.options)
 
-        def checked() -> Iterator[Tensor]:
-            with user_errors():
-                yield from pieces
 
-        return checked()
+@dataclass(frozen=True)
+class Samples:
+    """x: [n, *shape] in model space, on the CPU; what was asked for; and the model that made them. One by one
+    (`samples[2]`, `for sample in samples`) and in part (`samples[:4]`) they are samples again."""
 
-    def write(self, samples: Tensor, folder: str | Path) -> list[Path]:
-        """Writes each sample as a file that other programs open, and a preview of all where the data draws one."""
+    x: Tensor
+    request: Request
+    model: Model = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int | slice) -> "Samples":
+        rows = at if isinstance(at, slice) else slice(range(len(self))[at], range(len(self))[at] + 1)
+        return Samples(self.x[rows], self.request[rows], self.model)
+
+    def __iter__(self) -> Iterator["Samples"]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def words(self) -> list[str]:
+        """Each as a few words, "" where words do not serve."""
+        return [self.model.data.describe(x, self.request) for x in self.x]
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Writes each as a file that other programs open, and a preview of all where the data draws one."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        files = self.data.write_all(samples.cpu(), folder)
-        preview = self.data.preview(samples.cpu(), folder / "preview")
+        files = self.model.data.write_all(self.x, folder, self.request)
+        preview = self.model.data.preview(self.x, folder / "preview", self.request)
         return files + ([preview] if preview else [])
 
-    def _request(self, n: int, options: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
-        cond, extra = self.data.condition(n, **words)
-        return {name: value.to(self.device) for name, value in cond.items()}, {**more, **extra}
+    def exhibits(self) -> "list[Exhibit]":
+        """What a page shows of them."""
+        with TemporaryDirectory() as folder:
+            return self.model.data.exhibits([(self.x, self.request.cond)], Path(folder), self.request)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the gallery's own exhibits."""
+        from genzoo.exhibition import in_a_frame
+
+        return in_a_frame(self.exhibits())
 
 
-def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -> Trained:
+def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -> Model:
     """The model of a run folder, a checkpoint folder or a lone model.safetensors, ready to sample; of weights that come
     with genzoo by their name (`load("video")`), or on the Hugging Face hub (`load("hf://USER/REPOSITORY")`).
 
@@ -149,7 +176,7 @@ def load(path: str | Path, *, device: str = "auto", trust: Sequence[str] = ()) -
         except Exception as error:  # a configuration, a state or weights that do not belong together
             raise UserError(f"{found.path} does not hold a model of its configuration ({reason(error)})") from error
     for_decoding(model.requires_grad_(False).eval().to(place))
-    return Trained(model, data, found.config, found.step, found.path)
+    return Model(model, data, found.config, found.step, found.path)
 
 
 def load_data_state(data: Data, found: checkpoint.Checkpoint) -> None:

@@ -11,12 +11,14 @@ Legend: B examples of a batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from genzoo.draws import Noise
 
 if TYPE_CHECKING:
     from genzoo.exhibits import Exhibit
@@ -78,6 +80,31 @@ class Batch:
         return Batch(self.x.to(device, non_blocking=True), moved)
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for, made by `Data.request` and kept by nobody but the samples that come of it.
+
+    n: samples. cond: conditions of the model by name, [n, ...] each. options: further ones of `GenerativeModel.sample`;
+    a tensor among them has a row a sample. titles: a few words for each sample, or none at all.
+    show: how samples are to be written and drawn, a frozen dataclass of the modality's own.
+    """
+
+    n: int
+    cond: Mapping[str, Tensor] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    titles: Sequence[str] = ()
+    show: Any = None
+
+    def __getitem__(self, rows: slice) -> "Request":
+        """Of some of the samples."""
+        cond = {name: value[rows] for name, value in self.cond.items()}
+        options = {name: value[rows] if isinstance(value, Tensor) else value for name, value in self.options.items()}
+        return replace(self, n=len(range(self.n)[rows]), cond=cond, options=options, titles=self.titles[rows])
+
+    def title(self, i: int) -> str:
+        return self.titles[i] if self.titles else ""
+
+
 class Loss(NamedTuple):
     """value: [B], one number an example, because objectives reweight them.
 
@@ -88,6 +115,13 @@ class Loss(NamedTuple):
     value: Tensor
     x_hat: Tensor | None = None
     logs: Mapping[str, Tensor] = {}
+
+
+Piece = tuple[Tensor, Mapping[str, Tensor]]
+"""Samples [n, *shape] and the conditions that they were made under."""
+
+Sampler = Callable[[Mapping[str, Tensor], int], Tensor]
+"""sample(cond, seed) gives an example for each row of cond, on the CPU; equal seeds give row i equal noise."""
 
 
 class Verdict(NamedTuple):
@@ -140,62 +174,61 @@ class Data(ABC):
         """How many `unit`s one `sweep` of the split scores."""
         return sum(batch.x.numel() for batch in self.sweep(split, 64))
 
-    def condition(self, n: int, **words: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A person's wishes (`prompt=`, `label=`, `context=clip.mp4`) as conditions for n samples, [n, ...] each, and
-        as further options of `GenerativeModel.sample`. Its keyword arguments are keys of `genzoo sample`."""
+    def request(self, n: int, **words: Any) -> Request:
+        """A person's wishes (`prompt=`, `label=`, `context=clip.mp4`) for n samples. Its keyword arguments are keys of
+        `genzoo sample`. It keeps nothing: what files and pictures need of the wishes, `Request.show` carries."""
         assert not words, f"no such wish: {words}"
-        return {}, {}
+        return Request(n)
 
     @abstractmethod
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         """Writes one example [*shape] as a file that other programs open; path has no suffix yet. Returns the file."""
 
-    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         """Writes several examples into a folder that is there: a file each, unless one file serves better."""
-        return [self.write(x, folder / f"{i:03d}") for i, x in enumerate(samples)]
+        return [self.write(x, folder / f"{i:03d}", request) for i, x in enumerate(samples)]
 
-    def preview(self, samples: Tensor, path: Path) -> Path | None:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path | None:
         """Draws several examples into one picture; path has no suffix yet."""
         return None
 
-    def describe(self, x: Tensor) -> str:
+    def describe(self, x: Tensor, request: Request) -> str:
         """One example as a few words for a terminal, "" where words do not serve."""
         return ""
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> "list[Exhibit]":
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> "list[Exhibit]":
         """What a page shows of samples: pieces as of `write_rollout`, and the one piece [n, *shape] where examples do
         not go on in time. folder: an empty one to work in. Here: their words, or else their preview."""
         from genzoo.exhibits import Words, still
 
         samples = pieces[0][0]
-        said = [self.describe(x) for x in samples]
+        said = [self.describe(x, request) for x in samples]
         if any(said):
             return [Words(text=words) for words in said]
-        file = self.preview(samples, folder / "preview")
+        file = self.preview(samples, folder / "preview", request)
         return [still(file, alt=f"{len(samples)} samples")] if file else []
 
-    def play(self, chunks: Iterator[Tensor], out: BinaryIO) -> None:
+    def play(self, chunks: Iterator[Tensor], out: BinaryIO, request: Request) -> None:
         """Writes one example to a terminal or a pipe while it is being made, from pieces along its first axis."""
         raise NotImplementedError
 
-    def follow(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+    def follow(self, x: Tensor, cond: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Conditions of the pieces that come after x [n, *shape], which was made under `cond`: where examples go on in
         time (forecasts, clips), `genzoo sample rollout=10` makes ten, each from the one before."""
         raise NotImplementedError
 
-    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+    def write_rollout(self, pieces: Iterator[Piece], folder: Path, request: Request) -> list[Path]:
         """Writes a roll-out into a folder that is there, each piece [n, *shape] with its conditions as it comes."""
         raise NotImplementedError
 
-    def metrics(self, samples: Tensor, split: str, **options: Any) -> dict[str, Any]:
-        """Scores samples [n, *shape] against a split. Its keyword arguments are keys of `genzoo evaluate`."""
+    def metrics(self, samples: Tensor, split: str, request: Request, **options: Any) -> dict[str, Any]:
+        """Scores samples [n, *shape], made as the request says, against a split. Its keyword arguments are keys of
+        `genzoo evaluate`."""
         return {}
 
-    def conditional_metrics(
-        self, sample: Callable[[dict[str, Tensor], int], Tensor], split: str, **options: Any
-    ) -> dict[str, Any]:
-        """Scores of samples under conditions that the data chooses (forecasts, completions): sample(cond, seed) gives
-        an example for each row of cond, on the CPU. Its keyword arguments are keys of `genzoo evaluate`."""
+    def conditional_metrics(self, sample: Sampler, split: str, **options: Any) -> dict[str, Any]:
+        """Scores of samples under conditions that the data chooses (forecasts, completions). Its keyword arguments are
+        keys of `genzoo evaluate`."""
         return {}
 
     def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
@@ -252,8 +285,8 @@ class GenerativeModel(nn.Module, ABC):
         return getattr(self, call)(*inputs, **options)
 
     @abstractmethod
-    def sample(self, n: int, cond: Mapping[str, Tensor], generator: torch.Generator, **options: Any) -> Tensor:
-        """n examples [n, *shape], on the generator's device. Options are the family's own and keyword-only."""
+    def sample(self, n: int, cond: Mapping[str, Tensor], noise: Noise, **options: Any) -> Tensor:
+        """n examples [n, *shape], on the noise's device. Options are the family's own and keyword-only."""
 
     def log_prob(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor | None:
         """log p(x | cond) in nats, [B]; None where it cannot be had."""

@@ -1,7 +1,8 @@
 """`genzoo evaluate`: scores of a checkpoint, each with its protocol, printed and written to metrics.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,44 +42,43 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     settings = plain(config)
     if settings["n"] < 0 or settings["batch_size"] < 1:
         raise UserError("n must be at least 0, and batch_size at least 1")
-    trained = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
-    state = trained.data.state_dict()
-    trained.data = build(settings["data"], Data, "data", trust=settings["trust"])
-    trained.data.load_state_dict(state)
-    trained.config = {**trained.config, "sampling": settings["sampling"]}
+    loaded = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
+    data = build(settings["data"], Data, "data", trust=settings["trust"])
+    data.load_state_dict(loaded.data.state_dict())
+    model = replace(loaded, data=data, config={**loaded.config, "sampling": settings["sampling"]})
     options = settings["scoring"]
     if options.get("features") and not any(word.startswith("scoring.features=") for word in overrides):
         raise UserError("scoring.features is a program that only the checkpoint names: give scoring.features= yourself")
-    own = [keywords(trained.data.metrics), keywords(trained.data.conditional_metrics)]
+    own = [keywords(data.metrics), keywords(data.conditional_metrics)]
     check_options(options, own[0] | own[1], "scoring")
     chosen, given = ({k: v for k, v in options.items() if k in keys} for keys in own)
     named = any(word.startswith("data.path=") for word in overrides)
     with nullcontext() if named else no_fetching("only its checkpoint asks for it: give data.path= yourself"):
-        trained.data.prepare()
+        data.prepare()
     split = settings["split"]
     with user_errors():
-        scores = likelihood(trained.model, trained.data, split, batch_size=settings["batch_size"])
+        scores = likelihood(model.model, data, split, batch_size=settings["batch_size"])
         if scores:
-            scores |= law_scores(trained, split)
+            scores |= law_scores(model, split)
         else:
-            scores = mean_loss(trained.model, trained.data, split, batch_size=settings["batch_size"])
+            scores = mean_loss(model.model, data, split, batch_size=settings["batch_size"])
         if settings["n"]:
-            samples = trained.sample_in_batches(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
-            scores |= trained.data.metrics(samples, split, **chosen)
+            samples = model.sample(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
+            scores |= data.metrics(samples.x, split, samples.request, **chosen)
 
-        def sample(cond: dict[str, Tensor], seed: int) -> Tensor:
-            return trained.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
+        def sample(cond: Mapping[str, Tensor], seed: int) -> Tensor:
+            return model.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
 
-        scores |= trained.data.conditional_metrics(sample, split, **given)
+        scores |= data.conditional_metrics(sample, split, **given)
     report = {
         **scores,
         "protocol": {
             **scores.get("protocol", {}),
             "genzoo": __version__,
-            "checkpoint": str(trained.path),
-            "step": trained.step,
+            "checkpoint": str(model.path),
+            "step": model.step,
             "split": split,
-            "reference_sha256": trained.data.fingerprint(split),
+            "reference_sha256": data.fingerprint(split),
             "n": settings["n"],
             "seed": settings["seed"],
             "sampling": settings["sampling"],
@@ -86,8 +86,8 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
             "data": settings["data"],
         },
     }
-    report |= frontier(trained.path)
-    write_report(trained.path, split, report)
+    report |= frontier(model.path)
+    write_report(model.path, split, report)
     return report
 
 
@@ -128,13 +128,13 @@ def frontier(weights: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def law_scores(trained: api.Trained, split: str) -> dict[str, Any]:
+def law_scores(model: api.Model, split: str) -> dict[str, Any]:
     """Scores of the likelihood itself, where the data's law is known."""
 
     def log_prob(x: Tensor) -> Tensor:
-        return trained.model.log_prob(x.to(trained.device), {})
+        return model.model.log_prob(x.to(model.device), {})
 
-    return trained.data.law_metrics(log_prob, split)
+    return model.data.law_metrics(log_prob, split)
 
 
 def write_report(weights: Path, split: str, report: dict[str, Any]) -> None:

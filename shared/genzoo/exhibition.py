@@ -4,6 +4,7 @@ The page stands for itself: pictures, sounds, films and clouds are in it, and it
 """
 
 import contextlib
+import html
 import itertools
 import shlex
 import tempfile
@@ -13,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from genzoo import api, checkpoint, zoo
 from genzoo.config import check_type, did_you_mean, plain
+from genzoo.contract import Piece, Request
 from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Cloud, Exhibit, encoded
 
@@ -31,12 +31,6 @@ SHOW = {"title": str, "about": str, "samples": list[dict[str, Any]]}
 
 FIRST = "first"
 """Folder of what is sampled before, for another command to go on from."""
-
-Pieces = list[tuple[Tensor, dict[str, Tensor]]]
-"""Samples [n, *shape] with their conditions: one piece, or several of a roll-out."""
-
-BATCH = 64
-"""Of `genzoo sample`: the same samples come from the same batches."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +164,7 @@ def show_of(name: str, about: Mapping[str, Any], weights: Path) -> Show:
 
 def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section:
     """Loads a model and samples what its show says."""
-    trained = api.load(show.weights, device=device, trust=trust)
+    model = api.load(show.weights, device=device, trust=trust)
     section = Section(show.name, show.title, show.about)
     for options in show.samples:
         caption, first, asked = options.get("caption", ""), options.get("first"), {"seed": seed, **options}
@@ -182,42 +176,52 @@ def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section
                 stack.enter_context(contextlib.chdir(folder))
                 first = {"seed": seed, **first}
                 lines.insert(0, command(show.name, first, out=FIRST))
-                write(trained, sampled(trained, first), Path(FIRST))
-            exhibits = trained.data.exhibits(sampled(trained, asked), Path(folder))
+                write(model, first, Path(FIRST))
+            pieces, request = sampled(model, asked)
+            exhibits = model.data.exhibits(pieces, Path(folder), request)
         section.groups.append(Group(caption, "\n".join(lines), exhibits))
     with tempfile.TemporaryDirectory() as folder:
-        section.portrait = trained.model.portrait(Path(folder))
-    card = zoo.card(trained.path.parent)
+        section.portrait = model.model.portrait(Path(folder))
+    card = zoo.card(model.path.parent)
     section.card = as_html(card.text)
     section.facts = {key: str(card.about[key]) for key in ("score", "license") if key in card.about}
     section.facts |= {
-        "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
-        "weights": f"{trained.path.stat().st_size / 1e6:.1f} MB",
-        "trained": f"{trained.step:,} steps",
+        "parameters": f"{sum(p.numel() for p in model.model.parameters()):,}",
+        "weights": f"{model.path.stat().st_size / 1e6:.1f} MB",
+        "trained": f"{model.step:,} steps",
     }
     return section
 
 
-def sampled(trained: api.Trained, asked: Mapping[str, Any]) -> Pieces:
-    """The samples of `genzoo sample` with these options."""
+def sampled(model: api.Model, asked: Mapping[str, Any]) -> tuple[list[Piece], Request]:
+    """The samples of `genzoo sample` with these options: one piece, or several of a roll-out."""
     own = {"n": asked.get("n", 1), "rollout": asked.get("rollout", 1), "seed": asked["seed"]}
     for key, value in own.items():
         check_type(value, int, key)
         if value < (key != "seed"):
             raise UserError(f"{key} must be at least 1, not {value}")
     options = {key: value for key, value in asked.items() if key not in own}
-    if trained.goes_on or own["rollout"] > 1:  # which is refused where nothing goes on
-        return [*trained.rollout(own["n"], own["rollout"], seed=own["seed"], batch_size=BATCH, **options)]
-    return [(trained.sample_in_batches(own["n"], batch_size=BATCH, seed=own["seed"], **options), {})]
+    request = model.request(own["n"], **options)
+    if model.goes_on or own["rollout"] > 1:  # which is refused where nothing goes on
+        return [*model.rollout(request, own["rollout"], seed=own["seed"])], request
+    return [(model.made(request, own["seed"]), request.cond)], request
 
 
-def write(trained: api.Trained, pieces: Pieces, folder: Path) -> None:
+def write(model: api.Model, asked: Mapping[str, Any], folder: Path) -> None:
     """The files of `genzoo sample`, for what comes after to read."""
+    pieces, request = sampled(model, asked)
     folder.mkdir()
-    if trained.goes_on:
-        trained.data.write_rollout(iter(pieces), folder)
+    if model.goes_on:
+        model.data.write_rollout(iter(pieces), folder, request)
     else:
-        trained.data.write_all(pieces[0][0], folder)
+        model.data.write_all(pieces[0][0], folder, request)
+
+
+def in_a_frame(exhibits: Sequence[Exhibit]) -> str:
+    """A page of its own for a notebook: what is in it meets nothing outside."""
+    section = Section("samples", f"{len(exhibits)} exhibits", "", [Group("", "", [*exhibits])])
+    page = load_template().render(sections=[section], version=version(), **parts([section]))
+    return f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts" width="100%" height="600"></iframe>'
 
 
 def command(name: str, asked: Mapping[str, Any], *, out: str | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from genzoo import api, checkpoint
 from genzoo.config import compose_config, plain
+from genzoo.contract import Request
 from genzoo.errors import UserError, user_errors
 from genzoo.reading import printable
 from genzoo.run import claimed, held
@@ -39,44 +40,46 @@ def sample_config(config: "DictConfig") -> list[Path]:
     for key in ("n", "batch_size", "rollout"):
         if mine[key] < 1:
             raise UserError(f"{key} must be at least 1, not {mine[key]}")
-    trained = api.load(mine["checkpoint"], device=mine["device"], trust=mine["trust"])
-    if mine["rollout"] > 1 and not trained.goes_on:
+    model = api.load(mine["checkpoint"], device=mine["device"], trust=mine["trust"])
+    if mine["rollout"] > 1 and not model.goes_on:
         raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
     if mine["stream"]:
-        return stream(trained, mine, options)
-    return roll_out(trained, mine, options) if trained.goes_on else make(trained, mine, options)
+        return stream(model, mine, options)
+    return roll_out(model, mine, options) if model.goes_on else make(model, mine, options)
 
 
-def stream(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
+def stream(model: api.Model, mine: dict, options: dict) -> list[Path]:
     if mine["n"] != 1:
         raise UserError("stream=true shows one sample while it is made: leave n at 1")
-    trained.data.play(trained.stream(seed=mine["seed"], **options), sys.stdout.buffer)
+    request = model.request(1, **options)
+    model.data.play(model.stream(request, seed=mine["seed"]), sys.stdout.buffer, request)
     return []
 
 
-def make(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
-    samples = trained.sample_in_batches(mine["n"], batch_size=mine["batch_size"], seed=mine["seed"], **options)
-    here = checkpoint.run_of(trained.path) or Path()
+def make(model: api.Model, mine: dict, options: dict) -> list[Path]:
+    samples = model.sample(mine["n"], batch_size=mine["batch_size"], seed=mine["seed"], **options)
+    here = checkpoint.run_of(model.path) or Path()
     with claimed(Path(mine["out"] or here / "samples"), given=bool(mine["out"])) as folder:
-        said = [printable(trained.data.describe(x)) for x in samples]
+        said = [printable(words) for words in samples.words]
         for i, words in enumerate(said):
             if words:
                 print(words if len(samples) == 1 else f"--- {i}\n{words}")
-        files = trained.write(samples, folder)
+        files = samples.write(folder)
     if not any(said):
         print(*files, sep="\n")
     print(f"({len(files)} files in {folder})", file=sys.stderr)
     return files
 
 
-def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
+def roll_out(model: api.Model, mine: dict, options: dict) -> list[Path]:
     """Pieces one after another, written as they come. What was made is kept in a hidden folder until all is done: the
     same command after a break goes on from there, with the same result."""
     told = {**{key: mine[key] for key in ("n", "seed", "rollout", "batch_size")}, **options}
-    told |= {"weights": str(trained.path.resolve()), "step": trained.step}
+    told |= {"weights": str(model.path.resolve()), "step": model.step}
     named = [Path(value) for value in options.values() if isinstance(value, str) and Path(value).is_file()]
     told["files"] = [[file.stat().st_size, file.stat().st_mtime_ns] for file in named]
-    base = Path(mine["out"] or (checkpoint.run_of(trained.path) or Path()) / "samples")
+    base = Path(mine["out"] or (checkpoint.run_of(model.path) or Path()) / "samples")
+    request = model.request(mine["n"], **options)  # a mistake in the wishes is said before a folder is made
     begun = [f for f in [base, *sorted(base.glob("*"))] if settings_of(f) == json.dumps(told)]
     with ExitStack() as stack:
         for folder in begun:
@@ -85,24 +88,21 @@ def roll_out(trained: api.Trained, mine: dict, options: dict) -> list[Path]:
             except UserError:  # another process makes the same just now: this one makes its own
                 continue
             print(f"(going on in {folder})", file=sys.stderr)
-            return rolled(trained, mine, options, folder)
-        trained.rollout(mine["n"], 1, **options)  # a mistake in the wishes is said before a folder is made
+            return rolled(model, mine, request, folder)
         folder = stack.enter_context(claimed(base, given=bool(mine["out"])))
         (folder / JOURNAL).mkdir()
         stack.enter_context(held(folder / JOURNAL))
         checkpoint.replace_text(folder / JOURNAL / "settings.json", json.dumps(told))
-        return rolled(trained, mine, options, folder)
+        return rolled(model, mine, request, folder)
 
 
-def rolled(trained: api.Trained, mine: dict, options: dict, folder: Path) -> list[Path]:
+def rolled(model: api.Model, mine: dict, request: Request, folder: Path) -> list[Path]:
     """The files of a roll-out, in a folder that is this process's."""
     journal = folder / JOURNAL
     try:
-        pieces = trained.rollout(
-            mine["n"], mine["rollout"], seed=mine["seed"], batch_size=mine["batch_size"], journal=journal, **options
-        )
+        how = {"seed": mine["seed"], "batch_size": mine["batch_size"], "journal": journal}
         with user_errors():
-            files = trained.data.write_rollout(pieces, folder)
+            files = model.data.write_rollout(model.rollout(request, mine["rollout"], **how), folder, request)
     except UserError:
         if not any(journal.glob("*.safetensors")):  # a mistake in the wishes: nothing was made
             shutil.rmtree(journal)

@@ -158,13 +158,14 @@ def test_labels_that_are_asked_for(folder):
 def test_prompt_goes_before(folder, tmp_path):
     """Its tokens are the prefix, and the file that is written begins with it."""
     data = tokens(folder)
-    cond, more = data.condition(2, prompt=str(folder / "a_x_0.wav"), seconds=0.01)
+    request = data.request(2, prompt=str(folder / "a_x_0.wav"), seconds=0.01)
+    cond, more = request.cond, request.options
     assert cond["prefix"].shape == (2, 301)
     assert cond["prefix"][0, 0] == 257
     assert more["length"] == 80
     end = torch.tensor([[1, 2], [5, 256]])
     assert more["stop"](end).tolist() == [False, True]
-    file = data.write(torch.tensor([128] * 80), tmp_path / "out")
+    file = data.write(torch.tensor([128] * 80), tmp_path / "out", request)
     sound, rate = soundfile.read(file)
     assert (len(sound), rate) == (380, RATE)
     prompt = soundfile.read(folder / "a_x_0.wav")[0]
@@ -173,7 +174,6 @@ def test_prompt_goes_before(folder, tmp_path):
 
 def test_a_sample_ends_where_the_model_ends_it(data):
     """What follows the end, or fills up, is no sound; half a frame neither."""
-    data.condition(1)
     x = torch.full((data.size,), -1)
     x[: 3 * data.books + data.books // 2] = 1
     assert len(data.wave(x)) == 3 * data.coding.hop
@@ -189,14 +189,14 @@ def test_playing_is_writing(data, tmp_path):
         def isatty(self) -> bool:
             return False
 
-    data.condition(1)
+    request = data.request(1)
     x = torch.from_numpy(data.sequences["val"][0][: 8 * data.books])
     out = Pipe()
-    data.play(iter(x[:, None]), out)
+    data.play(iter(x[:, None]), out, request)
     head, sound = out.getvalue()[:44], np.frombuffer(out.getvalue()[44:], "<i2")
     with wave.open(io.BytesIO(head[:40] + len(sound).to_bytes(4, "little") + sound.tobytes())) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
-    written = soundfile.read(data.write(x, tmp_path / "x"), dtype="int16")[0]
+    written = soundfile.read(data.write(x, tmp_path / "x", request), dtype="int16")[0]
     assert np.abs(sound.astype(int) - written).max() <= 1
 
 
@@ -206,7 +206,7 @@ def test_sound_is_not_written_to_a_terminal(folder):
             return True
 
     with pytest.raises(UserError, match="player or a file"):
-        tokens(folder).play(iter(()), Terminal())
+        tokens(folder).play(iter(()), Terminal(), tokens(folder).request(1))
 
 
 def test_what_travels(data, folder):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from genzoo.contract import Batch, Spec
+from genzoo.draws import GeneratorNoise
 from genzoo_audio.codec import Codec, ResidualQuantiser
 from genzoo_audio.coding import CodecTokens, MuLaw, load_coding
 from genzoo_audio.critic import SpectrumCritic
@@ -78,7 +79,7 @@ def test_lengths(samples):
     codes = codec.encode(x)
     assert codes.shape == (2, math.ceil(samples / HOP), 3)
     assert codec.decode(codes).shape == (2, codes.shape[1] * HOP)
-    assert codec.sample(2, {"clip": x}, torch.Generator()).shape == x.shape
+    assert codec.sample(2, {"clip": x}, GeneratorNoise(torch.Generator())).shape == x.shape
 
 
 def test_the_inverse_transform_is_one():
@@ -122,10 +123,10 @@ def test_streaming_is_the_same_sound(frames):
 def test_fewer_stages():
     """Are a coarser file of the same codes, and refused where there are none."""
     codec, x = make(), noise(800)
-    one = codec.sample(1, {"clip": x}, torch.Generator(), stages=1)
+    one = codec.sample(1, {"clip": x}, GeneratorNoise(torch.Generator()), stages=1)
     torch.testing.assert_close(one, codec.decode(codec.encode(x)[..., :1])[:, :800])
     with pytest.raises(ValueError, match="stages must lie between 1 and 3, not 4"):
-        codec.sample(1, {"clip": x}, torch.Generator(), stages=4)
+        codec.sample(1, {"clip": x}, GeneratorNoise(torch.Generator()), stages=4)
 
 
 def test_bitrate():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Spec
-from genzoo.draws import torch_generator
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo.families import Flow
 from genzoo.objectives import Adversarial
 
@@ -126,7 +126,9 @@ def main() -> None:
     began = time.process_time()
     model = train(steps=words.steps, updates=words.updates, batch=words.batch, seed=words.seed, penalty=words.penalty)
     with torch.inference_mode():
-        made = model.sample(10_000, {}, torch_generator("made", words.seed), steps=words.steps, solver="euler")
+        made = model.sample(
+            10_000, {}, GeneratorNoise(torch_generator("made", words.seed)), steps=words.steps, solver="euler"
+        )
     print(f"{time.process_time() - began:.0f} CPU-seconds, {words.updates} updates of {words.batch}")
     for name, x in (("generated", made), ("true", draw(10_000, "true"))):
         print(name, {key: round(value, 4) for key, value in scores(x).items()})

@@ -12,7 +12,7 @@ import yaml
 
 import genzoo
 from genzoo.config import locate
-from genzoo.draws import torch_generator
+from genzoo.draws import GeneratorNoise, torch_generator
 
 
 def main() -> None:
@@ -32,12 +32,12 @@ def main() -> None:
         values = []
         for first in range(0, told.n, 64):
             n = min(64, told.n - first)
-            cond, _ = trained.data.condition(n, **yaml.safe_load(told.ask))
+            cond = trained.data.request(n, **yaml.safe_load(told.ask)).cond
             with torch.inference_mode():
-                x = trained.model.sample(n, cond, torch_generator("rewards", first))
+                x = trained.model.sample(n, cond, GeneratorNoise(torch_generator("rewards", first)))
             values.append(torch.as_tensor(function(x, trained.data, cond), dtype=torch.float64))
             for row in x[: max(0, told.show - first)]:
-                print(trained.data.describe(row), "\n---")
+                print(trained.data.describe(row, trained.data.request(1)), "\n---")
         value = torch.cat(values)
         print(f"{path}: {value.mean():.4g} ± {value.std() / len(value) ** 0.5:.2g} (n {len(value)})")
 

@@ -22,11 +22,12 @@ def main() -> None:
     torch.set_num_threads(1)
     trained = genzoo.load(words.checkpoint, device="cpu")
     sound_s, slowest = 0.0, float("inf")
-    trained.data.play(trained.stream(seed=0), io.BytesIO())  # the first call sets things up
+    request = trained.request(1)
+    trained.data.play(trained.stream(request, seed=0), io.BytesIO(), request)  # the first call sets things up
     began = time.process_time()
     for seed in range(words.clips):
         out, start = io.BytesIO(), time.process_time()
-        trained.data.play(trained.stream(seed=seed), out)
+        trained.data.play(trained.stream(request, seed=seed), out, request)
         seconds = (len(out.getvalue()) - 44) / 2 / trained.data.rate_hz
         sound_s += seconds
         slowest = min(slowest, seconds / (time.process_time() - start))

@@ -267,9 +267,9 @@ def test_written_samples_read_back(tmp_path):
     """All samples in one CSV file, a line each, that is data again."""
     data = prepared(rows=2, columns=3, strings=20)
     x = data.x["val"]
-    assert data.write_all(x, tmp_path) == [tmp_path / "samples.csv"]
+    assert data.write_all(x, tmp_path, data.request(1)) == [tmp_path / "samples.csv"]
     assert torch.equal(read_bits(str(tmp_path / "samples.csv")), x)
-    assert data.write(x[3], tmp_path / "000") == tmp_path / "000.csv"
+    assert data.write(x[3], tmp_path / "000", data.request(1)) == tmp_path / "000.csv"
     assert read_bits(str(tmp_path / "000.csv")).tolist() == [x[3].tolist()]
 
 
@@ -285,28 +285,31 @@ def test_written_samples_read_back(tmp_path):
 def test_preview(tmp_path, options):
     """A PNG, with or without a shape, a law, and many samples."""
     data = prepared(**options)
-    path = data.preview(data.x["train"], tmp_path / "preview")
+    path = data.preview(data.x["train"], tmp_path / "preview", data.request(1))
     assert path == tmp_path / "preview.png"
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert content.endswith(b"IEND\xaeB`\x82")
-    other = data.preview(1 - data.x["train"], tmp_path / "other")
+    other = data.preview(1 - data.x["train"], tmp_path / "other", data.request(1))
     assert other.read_bytes() != content
 
 
 def test_preview_of_strings_without_a_law(file, tmp_path):
     """Strings of a file are drawn as rows of bits where they are no picture."""
     data = prepared(path=file(COUNTED))
-    assert data.preview(data.x["train"][:1], tmp_path / "one").is_file()
+    assert data.preview(data.x["train"][:1], tmp_path / "one", data.request(1)).is_file()
 
 
 def test_describe(file):
     """A picture in blocks where rows and columns fit, else the bits in a line."""
     data = BornData(rows=2, columns=3)
-    assert data.describe(torch.tensor([1, 0, 0, 0, 1, 1])) == "██····\n··████"
-    assert BornData(rows=1, columns=4).describe(torch.tensor([0, 1, 1, 0])) == "0110"
+    assert data.describe(torch.tensor([1, 0, 0, 0, 1, 1]), data.request(1)) == "██····\n··████"
+    assert (
+        BornData(rows=1, columns=4).describe(torch.tensor([0, 1, 1, 0]), BornData(rows=1, columns=4).request(1))
+        == "0110"
+    )
     data = prepared(path=file(COUNTED), rows=4, columns=4)
-    assert data.describe(torch.tensor([1, 0, 0, 0, 1, 1])) == "100011"
+    assert data.describe(torch.tensor([1, 0, 0, 0, 1, 1]), data.request(1)) == "100011"
 
 
 def test_state_travels(file, tmp_path):
@@ -317,9 +320,9 @@ def test_state_travels(file, tmp_path):
     assert other.spec == data.spec
     assert other.state_dict() == data.state_dict()
     x = data.x["val"]
-    assert torch.equal(read_bits(str(other.write_all(x, tmp_path)[0])), x)
-    assert other.preview(x, tmp_path / "preview").is_file()
-    assert other.describe(x[0]) == data.describe(x[0])
+    assert torch.equal(read_bits(str(other.write_all(x, tmp_path, other.request(1))[0])), x)
+    assert other.preview(x, tmp_path / "preview", other.request(1)).is_file()
+    assert other.describe(x[0], other.request(1)) == data.describe(x[0], data.request(1))
 
 
 def test_fingerprint(file):
@@ -358,14 +361,14 @@ def test_metrics_of_true_samples():
     """Samples of the law score as the law's own do: total variation at its floor, squared MMD around zero."""
     data = prepared(rows=2, columns=4, strings=50)
     x = data.law.draw(3000, torch_generator("true"))
-    scores = data.metrics(x, "val", bandwidths=[0.5, 1])
+    scores = data.metrics(x, "val", data.request(1), bandwidths=[0.5, 1])
     names = ("mmd2_0.5", "mmd2_1", "total_variation")
     assert set(scores) == {f"{name}{end}" for name in names for end in ("", "_real")}
-    several = [data.metrics(data.law.draw(3000, torch_generator("true", i)), "val") for i in range(10)]
+    several = [data.metrics(data.law.draw(3000, torch_generator("true", i)), "val", data.request(1)) for i in range(10)]
     floor = sum(s["total_variation_real"] for s in several)
     assert sum(s["total_variation"] for s in several) == pytest.approx(floor, rel=0.1)
     assert scores["mmd2_0.5"] == pytest.approx(mmd2_to_law(x, data.law.table(), [0.5]).item())
-    wrong = data.metrics(1 - x, "val", bandwidths=[0.5, 1])
+    wrong = data.metrics(1 - x, "val", data.request(1), bandwidths=[0.5, 1])
     for name in ("mmd2_0.5", "mmd2_1"):
         assert abs(scores[name]) < 0.002
         assert abs(scores[f"{name}_real"]) < 0.002
@@ -378,7 +381,7 @@ def test_metrics_by_hand():
     data = prepared(path="cardinality", rows=1, columns=4, strings=3)
     data.x["train"] = strings(4)[[3, 5, 3]]
     samples = strings(4)[[3, 6, 6, 1, 12, 5, 15, 0]]
-    scores = data.metrics(samples, "val")
+    scores = data.metrics(samples, "val", data.request(1))
     assert set(scores) == {"total_variation", "total_variation_real", "valid", "fidelity", "rate", "coverage"}
     assert scores["valid"] == 5 / 8
     assert scores["fidelity"] == 3 / 6
@@ -392,7 +395,7 @@ def test_metrics_by_hand():
 def test_metrics_where_all_was_trained_on():
     """With strings=null nothing is held back: how many are valid, and no generalisation."""
     data = prepared(path="bas", rows=2, columns=2, strings=None)
-    scores = data.metrics(strings(4), "val", bandwidths=[1.0])
+    scores = data.metrics(strings(4), "val", data.request(1), bandwidths=[1.0])
     assert scores["valid"] == 6 / 16
     assert set(scores) == {"mmd2_1", "mmd2_1_real", "total_variation", "total_variation_real", "valid"}
 
@@ -401,24 +404,28 @@ def test_metrics_of_a_file(file):
     """Without a law samples are compared with the split, and the training strings beside them."""
     data = prepared(path=file(COUNTED), val_fraction=0.4)
     samples = strings(6)[20:40]
-    scores = data.metrics(samples, "val", bandwidths=[2.0])
+    scores = data.metrics(samples, "val", data.request(1), bandwidths=[2.0])
     want = {"mmd2_2": mmd2(samples, data.x["val"], [2.0]), "mmd2_2_real": mmd2(data.x["train"], data.x["val"], [2.0])}
     assert scores == pytest.approx({key: value.item() for key, value in want.items()})
-    assert data.metrics(samples[:1], "val", bandwidths=[2.0]) == data.metrics(samples, "val") == {}
+    assert (
+        data.metrics(samples[:1], "val", data.request(1), bandwidths=[2.0])
+        == data.metrics(samples, "val", data.request(1))
+        == {}
+    )
 
 
 def test_metrics_of_wide_strings():
     """Beyond enumeration a law is scored by the split, and by what needs no list."""
     data = prepared(rows=4, columns=8, strings=60)
     x = data.law.draw(40, torch_generator("wide"))
-    scores = data.metrics(x, "val", bandwidths=[4.0])
+    scores = data.metrics(x, "val", data.request(1), bandwidths=[4.0])
     assert set(scores) == {"mmd2_4", "mmd2_4_real"}
     assert scores["mmd2_4"] == pytest.approx(mmd2(x, data.x["val"], [4.0]).item())
     data = prepared(path="bas", rows=20, columns=20, strings=60)
-    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val")
+    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
     assert scores == {"valid": 1.0}
     data = prepared(path="bas", rows=20, columns=3, strings=60)
-    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val")
+    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
     assert scores == {"valid": 1.0, "fidelity": 1.0, "rate": 1.0}
 
 
@@ -472,4 +479,4 @@ def test_few_strings_have_no_mmd(file):
     """With one string to compare with, and no law, the other scores are left."""
     data = BornData(path=str(file("0,1\n1,0\n")), val_fraction=0.5)
     data.prepare()
-    assert data.metrics(torch.tensor([[0, 1], [1, 1]]), "val", bandwidths=[1.0]) == {}
+    assert data.metrics(torch.tensor([[0, 1], [1, 1]]), "val", data.request(1), bandwidths=[1.0]) == {}

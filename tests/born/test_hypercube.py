@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
+from genzoo.draws import GeneratorNoise
 from genzoo_born.hypercube import digits, draw, flip_rate, kernel, mmd2, mmd2_to_law, numbers, smooth, strings
 
 WIDTHS = [0.5, 1.3]
@@ -49,7 +50,7 @@ def test_draws_follow_the_probabilities():
     p = some_law(4)
     p[[0, 5, 15]] = 0  # first, middle and last
     n = 40_000
-    counts = torch.bincount(draw(3 * p.float(), n, torch.Generator().manual_seed(0)), minlength=16)
+    counts = torch.bincount(draw(3 * p.float(), n, GeneratorNoise(torch.Generator().manual_seed(0))), minlength=16)
     assert counts[p == 0].sum() == 0
     there = p > 0
     assert chisquare(counts[there].numpy(), (n * p / p.sum())[there].numpy()).pvalue > 1e-3
@@ -59,7 +60,7 @@ def test_draws_of_one_string():
     """A certain string is always drawn."""
     for place in (0, 2, 3):
         p = torch.zeros(4).index_fill(0, torch.tensor(place), 1.0)
-        assert (draw(p, 500, torch.Generator().manual_seed(0)) == place).all()
+        assert (draw(p, 500, GeneratorNoise(torch.Generator().manual_seed(0))) == place).all()
 
 
 # ---- kernels
@@ -106,8 +107,8 @@ def test_mmd2_by_hand():
 def test_mmd2_of_many():
     """Sets larger than a portion, against the same from their histograms."""
     generator = torch.Generator().manual_seed(1)
-    x = digits(draw(some_law(3), 4500, generator), 3)
-    y = digits(draw(some_law(3, 1), 60, generator), 3)
+    x = digits(draw(some_law(3), 4500, GeneratorNoise(generator)), 3)
+    y = digits(draw(some_law(3, 1), 60, GeneratorNoise(generator)), 3)
     k = gauss(strings(3), strings(3), WIDTHS)
     c, d = (np.bincount(numbers(s), minlength=8) for s in (x, y))
     within = [(n @ k @ n - n.sum()) / (n.sum() * (n.sum() - 1)) for n in (c, d)]
@@ -118,7 +119,7 @@ def test_mmd2_of_many():
 def test_mmd2_to_law_by_hand():
     """Dense: the strings' own pairs, the law's own kernel, and what lies between."""
     law = some_law(5)
-    x = digits(draw(some_law(5, 2), 9, torch.Generator().manual_seed(0)), 5)
+    x = digits(draw(some_law(5, 2), 9, GeneratorNoise(torch.Generator().manual_seed(0))), 5)
     own = gauss(x, x, WIDTHS)
     every = gauss(strings(5), strings(5), WIDTHS)
     want = (own.sum() - 9) / 72 + law.numpy() @ every @ law.numpy()
@@ -134,7 +135,7 @@ def test_mmd2_is_unbiased():
     exact = ((law - other).numpy() @ every @ (law - other).numpy()).item()
     found: dict[str, list[float]] = {"same": [], "two": [], "law": [], "other law": []}
     for _ in range(1000):
-        x, y, z = (digits(draw(p, 4, generator), 3) for p in (law, law, other))
+        x, y, z = (digits(draw(p, 4, GeneratorNoise(generator)), 3) for p in (law, law, other))
         found["same"].append(mmd2(x, y, WIDTHS).item())
         found["two"].append(mmd2(x, z, WIDTHS).item())
         found["law"].append(mmd2_to_law(x, law, WIDTHS).item())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from genzoo.contract import Batch, Spec
-from genzoo.draws import torch_generator
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo_born.ansatz import iqp
 from genzoo_born.data import BornData
 from genzoo_born.hypercube import digits, draw, flip_rate, numbers, smooth, strings
@@ -104,7 +104,7 @@ def test_loss_is_unbiased():
     generator = torch_generator("loss")
     found = []
     for _ in range(repeats):
-        value = model.loss(Batch(digits(draw(q, size, generator), bits)), generator).value
+        value = model.loss(Batch(digits(draw(q, size, GeneratorNoise(generator)), bits)), generator).value
         found.append(value.mean().item())
     assert value.shape == (size,)
     error = np.std(found) / math.sqrt(repeats)
@@ -212,7 +212,7 @@ def test_law(order, reach):
     p = Simulator(iqp(8, order=order, reach=reach), double=True).probabilities(model.theta.detach().double())
     assert model.circuit == iqp(8, order=order, reach=reach)
     assert torch.allclose(model.log_prob(strings(8), {}).exp().double(), p, atol=1e-5)
-    x = model.sample(20_000, {}, torch_generator("shots"))
+    x = model.sample(20_000, {}, GeneratorNoise(torch_generator("shots")))
     assert x.shape == (20_000, 8)
     frequency = torch.bincount(numbers(x), minlength=256) / 20_000
     error = (p * (1 - p) / 20_000).sqrt()
@@ -231,7 +231,7 @@ def test_wide():
     assert model.theta.grad.abs().max() > 0
     assert model.log_prob(x, {}) is None
     with pytest.raises(ValueError, match=r"25 wires need a quantum computer \(at most 24.*n=0, or export it"):
-        model.sample(2, {}, torch_generator(0))
+        model.sample(2, {}, GeneratorNoise(torch_generator(0)))
 
 
 def test_checkpoint_and_copy():

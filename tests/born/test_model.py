@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from genzoo.contract import Batch, Loss, Spec
-from genzoo.draws import torch_generator
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo_born import mps, noise
 from genzoo_born.ansatz import hardware_efficient, iqp, listed, matrix_product, qaoa
 from genzoo_born.circuit import Circuit
@@ -68,7 +68,7 @@ def test_law(circuit):
     assert p.shape == (16,)
     assert p.sum().item() == pytest.approx(1, abs=1e-9)
     assert torch.allclose(p.detach(), model.probabilities().detach(), atol=1e-10)
-    x = model.sample(SHOTS, {}, torch_generator("shots"))
+    x = model.sample(SHOTS, {}, GeneratorNoise(torch_generator("shots")))
     assert x.shape == (SHOTS, 4)
     assert x.dtype == torch.int64
     assert agrees(numbers(x), p.detach()) > 1e-3
@@ -79,13 +79,13 @@ def test_wire_of_a_bit():
     """The first bit of a string is wire 0."""
     model = machine(3, partial(listed, gates=["x 0", "id 1", "x 2"]))
     assert model.log_prob(torch.tensor([[1, 0, 1]]), {}).item() == pytest.approx(0, abs=1e-6)
-    assert model.sample(5, {}, torch_generator("shots")).tolist() == [[1, 0, 1]] * 5
+    assert model.sample(5, {}, GeneratorNoise(torch_generator("shots"))).tolist() == [[1, 0, 1]] * 5
 
 
 def test_samples_are_the_generators():
     """The same generator, the same samples; another one, others."""
     model = machine()
-    one, two, other = (model.sample(50, {}, torch_generator(s), readout_error=0.1) for s in (0, 0, 1))
+    one, two, other = (model.sample(50, {}, GeneratorNoise(torch_generator(s)), readout_error=0.1) for s in (0, 0, 1))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
 
@@ -302,7 +302,7 @@ def test_weights_of_another_family():
 def test_readout_error(rate):
     """Each measured bit is read as the other at its rate, independently."""
     model = machine(3, partial(listed, gates=["x 0", "id 1", "x 2"]))
-    x = model.sample(SHOTS, {}, torch_generator("shots"), readout_error=rate)
+    x = model.sample(SHOTS, {}, GeneratorNoise(torch_generator("shots")), readout_error=rate)
     flips = x ^ torch.tensor([1, 0, 1])
     law = torch.tensor([rate**k * (1 - rate) ** (3 - k) for k in strings(3).sum(1).tolist()])
     if rate in (0, 1):
@@ -344,17 +344,17 @@ def test_depolarizing_against_pennylane(wires, circuit):
         return qml.probs(wires=range(wires))
 
     want = torch.from_numpy(np.asarray(run()))
-    found = numbers(model.sample(3000, {}, torch_generator("shots"), depolarizing=p))
+    found = numbers(model.sample(3000, {}, GeneratorNoise(torch_generator("shots")), depolarizing=p))
     assert agrees(found, want) > 1e-3
     assert agrees(found, model.probabilities().detach()) < 1e-9, "the noise would not be seen"
 
 
 def test_errors_of_a_place():
     """X, Y and Z as often as one another; none, and always one, at the ends."""
-    kind = noise.errors(2, SHOTS, 0.3, torch_generator("errors")).flatten()
+    kind = noise.errors(2, SHOTS, 0.3, GeneratorNoise(torch_generator("errors"))).flatten()
     assert agrees(kind, torch.tensor([0.7, 0.1, 0.1, 0.1])) > 1e-3
-    assert (noise.errors(5, 50, 0.0, torch_generator("errors")) == 0).all()
-    assert (noise.errors(5, 50, 1.0, torch_generator("errors")) > 0).all()
+    assert (noise.errors(5, 50, 0.0, GeneratorNoise(torch_generator("errors"))) == 0).all()
+    assert (noise.errors(5, 50, 1.0, GeneratorNoise(torch_generator("errors"))) > 0).all()
 
 
 def test_errors_stand_after_their_gate():
@@ -369,9 +369,12 @@ def test_errors_stand_after_their_gate():
 def test_no_noise():
     """With probability 0 nothing changes, bit for bit; shots come in no order that tells their trajectory."""
     model = machine(3)
-    plain, none = model.sample(200, {}, torch_generator(1)), model.sample(200, {}, torch_generator(1), depolarizing=0.0)
+    plain, none = (
+        model.sample(200, {}, GeneratorNoise(torch_generator(1))),
+        model.sample(200, {}, GeneratorNoise(torch_generator(1)), depolarizing=0.0),
+    )
     assert torch.equal(plain, none)
-    noisy = numbers(model.sample(4000, {}, torch_generator(1), depolarizing=0.01))
+    noisy = numbers(model.sample(4000, {}, GeneratorNoise(torch_generator(1)), depolarizing=0.01))
     first, last = (torch.bincount(part, minlength=8).double() for part in noisy.split(2000))
     assert (first - last).abs().max() < 5 * math.sqrt(2 * 2000 * 0.25)
     assert chisquare((first + 1).numpy(), ((first + last + 2) / 2).numpy()).pvalue > 1e-3
@@ -380,7 +383,7 @@ def test_no_noise():
 def test_noise_of_the_worst():
     """One certain error after the only gate: X, Y and Z in equal parts."""
     model = machine(1, partial(listed, gates=["x 0"]))
-    ones = model.sample(SHOTS, {}, torch_generator("shots"), depolarizing=1.0).double().mean().item()
+    ones = model.sample(SHOTS, {}, GeneratorNoise(torch_generator("shots")), depolarizing=1.0).double().mean().item()
     assert ones == pytest.approx(1 / 3, abs=4 * math.sqrt(2 / 9 / SHOTS))
 
 
@@ -389,7 +392,7 @@ def test_noise_of_the_worst():
 def test_refused_noise(name, value):
     """A probability lies between 0 and 1."""
     with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
-        machine().sample(2, {}, torch_generator(0), **{name: value})
+        machine().sample(2, {}, GeneratorNoise(torch_generator(0)), **{name: value})
 
 
 def test_remembered_probabilities_follow_the_angles():

@@ -16,7 +16,7 @@ import torch
 import genzoo
 from genzoo import cli, exhibits, zoo
 from genzoo.config import compose_config, plain
-from genzoo.contract import Data
+from genzoo.contract import Data, Request
 from genzoo.errors import UserError
 from genzoo.exhibition import as_html, command, three, written
 from genzoo.exhibits import Cloud
@@ -102,7 +102,8 @@ def test_files_in_the_page(page, weights):
     )
     wave, rate_hz = soundfile.read(io.BytesIO(sound))
     music = genzoo.load(weights["music"])
-    piece = music.data.piece(music.sample(1, seed=0, ticks=32)[0])
+    samples = music.sample(1, seed=0, ticks=32)
+    piece = music.data.piece(samples.x[0], samples.request)
     assert len(wave) / rate_hz == pytest.approx(len(played(piece, beats_per_minute=80, rate_hz=4000)) / 4000, abs=0.1)
     assert np.abs(wave).max() > 0.05
     with av.open(io.BytesIO(film)) as opened:
@@ -226,7 +227,7 @@ def test_shows_are_whole():
         assert show["about"].endswith(".")
         config = plain(compose_config("train", [f"preset={name}"]))
         model, data = locate(config["model"]["_target_"], "model"), build(config["data"], Data, "data")
-        known = {*keywords(model.sample), *keywords(data.condition), "n", "rollout", "seed", "caption", "first"}
+        known = {*keywords(model.sample), *keywords(data.request), "n", "rollout", "seed", "caption", "first"}
         for options in show["samples"]:
             assert options.keys() <= known
 
@@ -238,13 +239,13 @@ def test_default_of_the_contract(tmp_path):
     class Said(Data):
         batch = load_state_dict = prepare = spec = state_dict = sweep = write = None
 
-        def describe(self, x):
+        def describe(self, x, request):
             return f"<{int(x)}>"
 
     class Drawn(Said):
         describe = Data.describe
 
-        def preview(self, samples, path):
+        def preview(self, samples, path, request):
             from genzoo.pictures import figure, save
 
             return save(figure(2, 1), path.with_suffix(".png"))
@@ -253,10 +254,10 @@ def test_default_of_the_contract(tmp_path):
         describe = Data.describe
 
     pieces = [(torch.arange(2), {})]
-    assert [words.text for words in Said().exhibits(pieces, tmp_path)] == ["<0>", "<1>"]
-    (picture,) = Drawn().exhibits(pieces, tmp_path)
+    assert [words.text for words in Said().exhibits(pieces, tmp_path, Request(2))] == ["<0>", "<1>"]
+    (picture,) = Drawn().exhibits(pieces, tmp_path, Request(2))
     assert (picture.kind, picture.width, picture.height) == ("picture", 240, 120)
-    assert Mute().exhibits(pieces, tmp_path) == []
+    assert Mute().exhibits(pieces, tmp_path, Request(2)) == []
 
 
 def test_cloud_packed():

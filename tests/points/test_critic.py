@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from genzoo.contract import Batch, Spec
+from genzoo.draws import GeneratorNoise
 from genzoo.families import Flow
 from genzoo.objectives import Adversarial
 from genzoo_points.critic import CellCritic
@@ -74,5 +75,5 @@ def test_a_flow_learns_from_it():
             total.backward()
             optimizers[turn].step()
     with torch.no_grad():
-        made = model.sample(16, {}, generator, steps=2, solver="euler")
+        made = model.sample(16, {}, GeneratorNoise(generator), steps=2, solver="euler")
     assert 0.2 < made.std().item() < 0.75, "noise has 1, the shapes 0.4"

@@ -71,7 +71,7 @@ def test_many_samples(run, monkeypatch):
     np.savetxt("b.xyz", ball(300) * (0.1, 0.1, 1))
     trained = api.load("run")
     way = {"between": ["a.xyz", "b.xyz"], "steps": 1, "points": 2000}
-    once, parts = (trained.sample_in_batches(5, batch_size=size, **way) for size in (5, 2))
+    once, parts = (trained.sample(5, batch_size=size, **way).x for size in (5, 2))
     for a, b in zip(once, parts, strict=True):
         assert (a.mean(0) - b.mean(0)).abs().max() < 0.1
         assert (a.std(0) - b.std(0)).abs().max() < 0.1

@@ -369,14 +369,14 @@ def test_some_are_told_a_part(npz, share, split):
 def test_labels_that_are_wished(npz):
     """Each class in turn, or one; others are refused, with what there is."""
     data = prepared(npz())
-    assert data.condition(5)[0]["label"].tolist() == [0, 1, 0, 1, 0]
-    assert data.condition(3, label="rod")[0]["label"].tolist() == [1, 1, 1]
+    assert data.request(5).cond["label"].tolist() == [0, 1, 0, 1, 0]
+    assert data.request(3, label="rod").cond["label"].tolist() == [1, 1, 1]
     with pytest.raises(UserError, match="label=chair: the classes of this model are disc, rod"):
-        data.condition(1, label="chair")
+        data.request(1, label="chair")
     bare = prepared(npz(labels=False, name="bare.npz"))
-    assert bare.condition(2) == ({}, {})
+    assert (bare.request(2).cond, bare.request(2).options, bare.request(2).titles) == ({}, {}, ())
     with pytest.raises(UserError, match="label=disc: .* none, it was trained without"):
-        bare.condition(1, label="disc")
+        bare.request(1, label="disc")
 
 
 @pytest.mark.parametrize("mode", ["shape", "global", "none"])
@@ -387,7 +387,8 @@ def test_part_from_a_file(npz, tmp_path, mode):
         x = (x - (100, -40, 7)).astype(np.float32) / 60
     for n in (10, 60):
         np.save(tmp_path / f"scan{n}.npy", x[:n])
-        cond, more = data.condition(3, partial=str(tmp_path / f"scan{n}.npy"), label="rod")
+        request = data.request(3, partial=str(tmp_path / f"scan{n}.npy"), label="rod")
+        cond, more = request.cond, request.options
         assert more == {}
         assert cond["partial"].shape == (3, 16, 3)
         assert cond["known"].tolist() == [1, 1, 1]
@@ -395,7 +396,7 @@ def test_part_from_a_file(npz, tmp_path, mode):
         assert all(torch.equal(part, cond["partial"][0]) for part in cond["partial"])
         assert gap(data.decode(cond["partial"][0]), torch.from_numpy(x[:n])) < 1e-3
         assert len(points_of(cond["partial"][0])) == min(n, 16)
-    assert not data.condition(3)[0]["known"].any(), "no wish, no part"
+    assert not data.request(3).cond["known"].any(), "no wish, no part"
 
 
 @pytest.mark.parametrize(
@@ -414,14 +415,14 @@ def test_part_of_what_is_trained_on(tmp_path, mode):
     data = prepared(str(tmp_path / "forms.npy"), partial=0.5, normalise=mode)
     for i, shape in enumerate(data.decode(data.x).numpy()):
         np.save(tmp_path / f"{i}.npy", shape)
-        assert data.condition(1, partial=str(tmp_path / f"{i}.npy"))[0]["known"].item() == 1
+        assert data.request(1, partial=str(tmp_path / f"{i}.npy")).cond["known"].item() == 1
 
 
 def test_part_without_normals_or_a_label(npz, tmp_path):
     """A scan seldom has the ones, and nobody looks at them; of the other it is none unless it is given."""
     data = prepared(npz(normals=True), normals=True, partial=0.5)
     np.save(tmp_path / "scan.npy", forms(["rod"])[0, :40, :3])
-    cond, _ = data.condition(2, partial=str(tmp_path / "scan.npy"))
+    cond = data.request(2, partial=str(tmp_path / "scan.npy")).cond
     assert cond["partial"].shape == (2, 16, 3)
     assert cond["label"].tolist() == [2, 2]
 
@@ -432,7 +433,7 @@ def test_part_in_another_unit_or_place(npz, tmp_path, change):
     data = prepared(npz(), partial=0.5)
     np.save(tmp_path / "scan.npy", change(forms(["rod"])[0, :40, :3]))
     with pytest.raises(UserError, match=r"partial=.*scan\.npy reaches .* times .* within 4\d.* of \(99\.\d.*\): scale"):
-        data.condition(2, partial=str(tmp_path / "scan.npy"))
+        data.request(2, partial=str(tmp_path / "scan.npy"))
 
 
 @pytest.mark.parametrize("mode", ["shape", "global"])
@@ -444,13 +445,14 @@ def test_ends_from_files(npz, tmp_path, mode, normals):
     files = [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]
     for file, points in zip(files, x, strict=True):
         np.save(file, points)
-    cond, more = data.condition(5, between=files)
+    request = data.request(5, between=files)
+    cond, more = request.cond, request.options
     assert set(more) == {"between"}
-    ends = more["between"]
+    ends = torch.stack(more["between"])
     assert ends.shape == (2, 32, 3)
     assert cond["way"].tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert cond["label"].tolist() == [2] * 5
-    assert data.condition(5, between=files, label="rod")[0]["label"].tolist() == [1] * 5
+    assert data.request(5, between=files, label="rod").cond["label"].tolist() == [1] * 5
     if mode == "shape":
         assert torch.allclose(ends.norm(dim=-1).amax(1), torch.ones(2))
     else:
@@ -464,9 +466,10 @@ def test_samples_are_parts_and_ends(npz, tmp_path, up):
     data = prepared(npz(), partial=0.5, normalise="global", up=up)
     x = data.batch(0, 2, "val").x[..., :3]
     for kind in ("ply", "glb", "npz"):
-        data.condition(1, format=kind)
-        files = [str(data.write(each, tmp_path / f"{up}{i}")) for i, each in enumerate(x)]
-        cond, more = data.condition(1, between=files, partial=files[0])
+        request = data.request(1, format=kind)
+        files = [str(data.write(each, tmp_path / f"{up}{i}", request)) for i, each in enumerate(x)]
+        request = data.request(1, between=files, partial=files[0])
+        cond, more = request.cond, request.options
         for made, true in zip((*more["between"], cond["partial"][0]), (*x, x[0]), strict=True):
             assert gap(made, true) < 1e-5
 
@@ -490,13 +493,13 @@ def test_wishes_that_cannot_be(npz, tmp_path, monkeypatch, wish, said):
     for name, points in (("one", x[0]), ("two", x), ("few", x[0, :5])):
         np.save(f"{name}.npy", points)
     with pytest.raises(UserError, match=said) as error:
-        prepared(npz(), partial=0.5).condition(2, **wish)
+        prepared(npz(), partial=0.5).request(2, **wish)
     assert "\n" not in str(error.value)
 
 
 def test_a_part_without_having_learned_it(npz, tmp_path):
     with pytest.raises(UserError, match=r"partial: this model was trained without parts: .*data\.partial=0\.3"):
-        prepared(npz()).condition(1, partial=str(tmp_path / "scan.npy"))
+        prepared(npz()).request(1, partial=str(tmp_path / "scan.npy"))
 
 
 # A state that travels
@@ -509,11 +512,11 @@ def test_state_travels(npz, tmp_path, mode):
     data = prepared(**options)
     other = travelled(data, path=str(tmp_path / "nowhere.npz"), normalise=mode)
     assert other.spec == data.spec
-    assert same(Batch(torch.zeros(3), other.condition(3)[0]), Batch(torch.zeros(3), data.condition(3)[0]))
+    assert same(Batch(torch.zeros(3), other.request(3).cond), Batch(torch.zeros(3), data.request(3).cond))
     x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(other.decode(x), data.decode(x))
     assert torch.equal(other.encode(x), data.encode(x))
-    files = [d.write(x, tmp_path / name) for d, name in ((data, "a"), (other, "b"))]
+    files = [d.write(x, tmp_path / name, d.request(1)) for d, name in ((data, "a"), (other, "b"))]
     assert files[0].read_bytes() == files[1].read_bytes()
     again = travelled(data, **options)
     again.prepare()
@@ -589,9 +592,9 @@ def test_fingerprint(npz):
 def test_files_of_points(npz, tmp_path, kind, normals):
     """Hold the sample in the data's units, with normals where it has some."""
     data = prepared(npz(normals=True), normals=normals, normalise="global")
-    data.condition(2, format=kind)
+    request = data.request(2, format=kind)
     x = torch.randn(2, 50, 6 if normals else 3, generator=torch.Generator().manual_seed(0))
-    files = data.write_all(x, tmp_path)
+    files = data.write_all(x, tmp_path, request)
     assert [file.name for file in files] == [f"000.{kind}", f"001.{kind}"]
     for file, made in zip(files, data.decode(x).numpy(), strict=True):
         if kind == "npz":
@@ -609,9 +612,9 @@ def test_files_of_points(npz, tmp_path, kind, normals):
 def test_files_of_surfaces(npz, tmp_path, kind):
     """Closed, around the points, in the data's units."""
     data = prepared(npz(), normalise="global")
-    data.condition(1, mesh=True, format=kind)
+    request = data.request(1, mesh=True, format=kind)
     x = data.encode(torch.from_numpy(forms(["ball"], points=400)[0, :, :3]))
-    file = data.write(x, tmp_path / "ball")
+    file = data.write(x, tmp_path / "ball", request)
     mesh = trimesh.load(file, force="mesh")
     assert mesh.is_watertight
     made = data.decode(x).numpy()
@@ -622,16 +625,16 @@ def test_files_of_surfaces(npz, tmp_path, kind):
 def test_pictures(npz, tmp_path):
     """A sheet with all samples; on a wish, each of them turning, beside its file."""
     data = prepared(npz())
-    data.condition(3, turntable=True)
+    request = data.request(3, turntable=True)
     x = data.batch(0, 3, "val").x
-    files = data.write_all(x[:1], tmp_path)
+    files = data.write_all(x[:1], tmp_path, request)
     assert [file.name for file in files] == ["000.ply", "000.gif"]
     with Image.open(files[1]) as gif:
         assert gif.n_frames > 10
-    with Image.open(data.preview(x, tmp_path / "preview")) as sheet:
+    with Image.open(data.preview(x, tmp_path / "preview", request)) as sheet:
         assert sheet.format == "PNG"
         assert np.asarray(sheet.convert("L")).min() < 200
-    assert travelled(data).preview(x, tmp_path / "untold").suffix == ".png"
+    assert travelled(data).preview(x, tmp_path / "untold", request).suffix == ".png"
 
 
 # Scores
@@ -659,7 +662,7 @@ def test_metrics_of_real_shapes(npz):
     """One half of the shapes beside the other: not to be told apart. Noise is."""
     data = prepared(npz(["rod", "disc"] * 24), val_fraction=0.5)
     real = next(data.sweep("train", 24)).x
-    scores = data.metrics(real, "val", **QUICK)
+    scores = data.metrics(real, "val", data.request(1), **QUICK)
     assert set(scores) == {"1-nna", "coverage", "mmd", "jsd", "protocol", "novelty"}
     assert 0.25 < scores["1-nna"]["cd"] < 0.75
     assert 0.25 < scores["1-nna"]["emd"] < 0.75
@@ -667,7 +670,7 @@ def test_metrics_of_real_shapes(npz):
     assert scores["novelty"]["samples_to_train"] < scores["novelty"]["test_to_train"], "they are the training shapes"
     assert scores["protocol"]["emd"]["samples"] == 16
     far = torch.rand(24, 32, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    noise = data.metrics(far, "val", **QUICK)
+    noise = data.metrics(far, "val", data.request(1), **QUICK)
     assert noise["1-nna"]["cd"] == 1
     assert noise["jsd"] > 1.5 * scores["jsd"]
     assert noise["novelty"]["ratio"] > 3
@@ -679,7 +682,7 @@ def test_metrics_of_another_number_of_points(npz, points):
     data = prepared(npz(["rod", "disc"] * 24), val_fraction=0.5)
     whole = data.x[data.rows["train"]][:24, :points]
     order = whole[..., 2].argsort(1)
-    scores = data.metrics(whole.gather(1, order[..., None].expand(-1, -1, 3)), "val", **QUICK)
+    scores = data.metrics(whole.gather(1, order[..., None].expand(-1, -1, 3)), "val", data.request(1), **QUICK)
     assert 0.25 < scores["1-nna"]["cd"] < 0.75
 
 

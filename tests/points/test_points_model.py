@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genzoo.contract import Batch, Data, Spec
-from genzoo.draws import torch_generator
+from genzoo.contract import Batch, Data, Request, Spec
+from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo.families import Flow
 from genzoo.objectives import Native
 from genzoo.trainer import Options, fit
@@ -25,6 +25,10 @@ CELLS, POINTS, SEEN = 8, 64, 32
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(seed: int = 0) -> GeneratorNoise:
+    return GeneratorNoise(seeded(seed))
 
 
 def spec_of(points: int = POINTS, channels: int = 3, *, classes: int = 0, seen: int = 0) -> Spec:
@@ -94,7 +98,7 @@ class Forms(Data):
         for i in range(0, self.shapes, size):
             yield Batch(self.x[i : i + size], {"label": label[i : i + size]})
 
-    def write(self, x: Tensor, path: Any) -> Any:
+    def write(self, x: Tensor, path: Any, request: Request) -> Any:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,21 +214,21 @@ def test_points_are_told_of_their_own_cell(shown):
 def test_any_number_of_points(points, channels):
     """Fewer are a part of more, also across rounds: cells and points do not depend on how many are asked for."""
     model = tiny(spec_of(channels=channels))
-    x = model.sample(2, {}, seeded(), steps=1, points=points)
+    x = model.sample(2, {}, drawn(), steps=1, points=points)
     assert x.shape == (2, points or POINTS, channels)
-    whole = model.sample(2, {}, seeded(), steps=1, points=-(-(points or POINTS) // POINTS) * POINTS)
+    whole = model.sample(2, {}, drawn(), steps=1, points=-(-(points or POINTS) // POINTS) * POINTS)
     for few, many in zip(x, whole, strict=True):
         assert len({*rows(few)}) == len(few)
         assert {*rows(few)} <= {*rows(many)}
-    assert torch.equal(model.sample(2, {}, seeded(), steps=1, points=points), x)
-    assert not torch.equal(model.sample(2, {}, seeded(1), steps=1, points=points), x)
+    assert torch.equal(model.sample(2, {}, drawn(), steps=1, points=points), x)
+    assert not torch.equal(model.sample(2, {}, drawn(1), steps=1, points=points), x)
 
 
 def test_many_points_have_the_law_of_their_cells():
     """A cell's points are a sample of its Gaussian, where no network bends them: mean and covariance agree."""
     model = plain_points(tiny(spec_of(points=CELLS * 2000)))
-    cells = model.outline.sample(2, {}, seeded(), steps=3)
-    x = model.sample(2, {}, seeded(), steps=3).view(2, CELLS, -1, 3)
+    cells = model.outline.sample(2, {}, drawn(), steps=3)
+    x = model.sample(2, {}, drawn(), steps=3).view(2, CELLS, -1, 3)
     mean, root = spread(cells)
     size = (root @ root).diagonal(dim1=-2, dim2=-1).sqrt()
     assert ((x.mean(2) - mean).abs() / size).max() < 0.1  # 2000 points: 1 / 45
@@ -237,9 +241,9 @@ def test_many_points_have_the_law_of_their_cells():
 def test_every_cell_has_its_share(points):
     """Of any number of points, in a mixed order, so that the first of them are no piece of the shape."""
     model = tiny(spec_of())
-    cells = model.outline.sample(2, {}, seeded(), steps=2)
-    model.detail.sample = lambda n, cond, generator, *, noise, **how: torch.zeros_like(noise)
-    x = model.sample(2, {}, seeded(), steps=2, points=points)
+    cells = model.outline.sample(2, {}, drawn(), steps=2)
+    model.detail.sample = lambda n, cond, noise, *, start, **how: torch.zeros_like(start)
+    x = model.sample(2, {}, drawn(), steps=2, points=points)
     for made, mean in zip(x, cells[..., :3], strict=True):
         distance, owner = (made[:, None] - mean).norm(dim=-1).min(1)
         assert distance.max() < 1e-6
@@ -254,8 +258,8 @@ def test_samples_are_told_of_their_own_cell():
     model = tiny(spec_of())
     given = []
     model.reader.register_forward_hook(lambda net, args, out: given.append((args[0], out)))
-    model.detail.sample = lambda n, cond, generator, *, noise, **how: cond["cell"][:, None, :3].expand_as(noise)
-    x = model.sample(3, {}, seeded(), steps=2).view(3, CELLS, -1, 3)
+    model.detail.sample = lambda n, cond, noise, *, start, **how: cond["cell"][:, None, :3].expand_as(start)
+    x = model.sample(3, {}, drawn(), steps=2).view(3, CELLS, -1, 3)
     scaled, known = given[0]
     base = model.outline.base
     mean, root = spread(scaled * base.std_lcr[-1] + base.mean_lcr[-1])
@@ -276,15 +280,15 @@ def test_steps_of_both_flows(solver, looks):
 
     for name in counts:
         getattr(model, name).net.register_forward_hook(counter(name))
-    x = model.sample(2, {}, seeded(), steps=3, solver=solver)
+    x = model.sample(2, {}, drawn(), steps=3, solver=solver)
     assert counts == {"outline": 3 * looks, "detail": 3 * looks}
-    assert not torch.equal(model.sample(2, {}, seeded(), steps=4, solver=solver), x)
+    assert not torch.equal(model.sample(2, {}, drawn(), steps=4, solver=solver), x)
 
 
 def test_gradient_of_a_sample():
     """Flows from the points back to every network."""
     model = tiny(spec_of())
-    model.sample(2, {}, seeded(), steps=1).square().sum().backward()
+    model.sample(2, {}, drawn(), steps=1).square().sum().backward()
     for part in (model.outline.net, model.reader, model.detail.net):
         gradient = torch.cat([p.grad.flatten() for p in part.parameters() if p.grad is not None])
         assert gradient.isfinite().all()
@@ -298,7 +302,7 @@ def test_label_and_guidance():
     def cells(**options: Any) -> Tensor:
         label = options.pop("label", None)
         cond = {} if label is None else {"label": torch.full((2,), label)}
-        return summary(model.sample(2, cond, seeded(), steps=2, **options).view(2, CELLS, -1, 3))
+        return summary(model.sample(2, cond, drawn(), steps=2, **options).view(2, CELLS, -1, 3))
 
     assert not torch.allclose(cells(label=0), cells(label=1), atol=1e-3)
     torch.testing.assert_close(cells(label=1, guidance=0.0), cells(), rtol=0, atol=1e-4)
@@ -309,7 +313,7 @@ def test_label_and_guidance():
 @pytest.mark.parametrize("points", [0, -1])
 def test_too_few_points(points):
     with pytest.raises(ValueError, match=f"points must be at least 1, not {points}"):
-        tiny(spec_of()).sample(1, {}, seeded(), points=points)
+        tiny(spec_of()).sample(1, {}, drawn(), points=points)
 
 
 # From one shape to another
@@ -319,7 +323,7 @@ def path(model: CellFlow, ends: Tensor, n: int, cond: dict[str, Tensor], **optio
     """Samples between two clouds, and the cells that they were drawn from."""
     given = []
     hook = model.reader.register_forward_hook(lambda net, args, out: given.append(args[0]))
-    x = model.sample(n, cond, seeded(), between=ends, **options)
+    x = model.sample(n, cond, drawn(), between=ends, **options)
     hook.remove()
     return x, given[-1] * model.outline.base.std_lcr[-1] + model.outline.base.mean_lcr[-1]
 
@@ -382,7 +386,7 @@ def test_between_a_shape_and_itself():
 
 def test_between_needs_two():
     with pytest.raises(ValueError, match="between two shapes, not 3"):
-        tiny(spec_of()).sample(2, {}, seeded(), between=clouds(3))
+        tiny(spec_of()).sample(2, {}, drawn(), between=clouds(3))
 
 
 # Completion
@@ -400,7 +404,7 @@ def test_what_is_told_of_a_part():
 
     def both(part: Tensor, *known: float) -> tuple[Tensor, Tensor]:
         cond = told(part, *known)
-        return model.loss(Batch(x, cond), seeded()).value, model.sample(2, cond, seeded(), steps=1)
+        return model.loss(Batch(x, cond), seeded()).value, model.sample(2, cond, drawn(), steps=1)
 
     for i in range(2):
         assert torch.equal(both(a, 0, 0)[i], both(b, 0, 0)[i])
@@ -418,13 +422,13 @@ def test_what_is_told_of_a_part():
 def test_cells_learn_discs_and_rods(learned):
     """Each label's samples have its extents, in any number of points, and no two are alike."""
     label = torch.arange(16) % 2
-    x = learned.sample(16, {"label": label}, seeded(), steps=10, points=256)
+    x = learned.sample(16, {"label": label}, drawn(), steps=10, points=256)
     for kind, want in enumerate((DISC, ROD)):
         mine = extents(x[label == kind])
         assert (mine.mean(0) - want).abs().max() < 0.05
         assert (mine - want).abs().max() < 0.15
         assert mine.max(1).values.std() > 0.003
-    again = learned.sample(64, {}, seeded(), steps=10)
+    again = learned.sample(64, {}, drawn(), steps=10)
     flat = (extents(again)[:, 2] < 0.2).double().mean().item()
     assert 0.1 < flat < 0.9, "without a label, some of each"
 
@@ -438,7 +442,7 @@ def test_a_set_learns_discs_and_rods():
         torch.manual_seed(0)
         flow = fitted(Flow(data.spec, net), data, 120)
     label = torch.arange(16) % 2
-    x = flow.sample(16, {"label": label}, seeded(), steps=10)
+    x = flow.sample(16, {"label": label}, drawn(), steps=10)
     for kind, want in enumerate((DISC, ROD)):
         assert (extents(x[label == kind]).mean(0) - want).abs().max() < 0.15
 

@@ -23,4 +23,4 @@ def test_shapes():
 
 
 def test_another_number_of_points():
-    assert genzoo.load("points").sample(1, label="chair", points=500).shape == (1, 500, 3)
+    assert genzoo.load("points").sample(1, label="chair", points=500).x.shape == (1, 500, 3)

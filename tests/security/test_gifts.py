@@ -145,9 +145,10 @@ def test_a_vocabulary_cannot_move_the_cursor(watched, smoke_run, tmp_path, capsy
         state = json.loads(opened.metadata()["data_state"])
     state["tokenizer"]["characters"] = state["tokenizer"]["characters"].replace(" ", "\x1b")
     file = forged(smoke_run, tmp_path / "m.safetensors", lambda config: None, data_state=json.dumps(state))
-    main(["sample", f"checkpoint={file}", "out=out"])
+    main(["sample", f"checkpoint={file}", "out=out", "length=400"])
     trained, terminal = genzoo.load(file), Terminal()
-    trained.data.play(trained.stream(), terminal)
+    request = trained.request(1, length=400)
+    trained.data.play(trained.stream(request), terminal, request)
     for shown in (capsys.readouterr().out, terminal.getvalue().decode()):
         assert "\x1b" not in shown
         assert "\\x1b" in shown

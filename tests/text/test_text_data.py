@@ -237,7 +237,7 @@ def test_units_are_characters(make, tokenizer):
     data = make(MIXED, tokenizer=tokenizer, vocab_size=300)
     first = next(iter(data.sweep("val", 1))).cond["prefix"][0, :1]
     assert data.unit == "character"
-    assert data.units("val") == len(data.text["val"]) - len(data.describe(first))
+    assert data.units("val") == len(data.text["val"]) - len(data.describe(first, data.request(1)))
     if tokenizer == "char":
         assert data.units("val") == len(data.text["val"]) - 1
 
@@ -280,34 +280,35 @@ def test_likelihood_of_ignorance(make, tokenizer, stride):
 def test_prompt(make, tokenizer):
     """The prompt stands before each of n samples, as tokens, and before their text."""
     data = make(MIXED, tokenizer=tokenizer, vocab_size=300)
-    cond, more = data.condition(3, prompt="café 😀")
+    request = data.request(3, prompt="café 😀")
+    cond, more = request.cond, request.options
     assert more == {}
     assert cond["prefix"].shape[0] == 3
     assert all(data.tokenizer.decode(row.tolist()) == "café 😀" for row in cond["prefix"])
-    assert data.describe(torch.from_numpy(data.tokenizer.encode(" aus"))) == "café 😀 aus"
+    assert data.describe(torch.from_numpy(data.tokenizer.encode(" aus")), request) == "café 😀 aus"
 
 
 def test_no_prompt(make):
     """Without a prompt a sample begins like a line, or, where the text has none, with the first character there is;
     neither is shown."""
     data = make(WORDS)
-    cond, _ = data.condition(2)
+    cond = data.request(2).cond
     assert data.tokenizer.decode(cond["prefix"][0].tolist()) == "\n"
-    assert data.describe(torch.from_numpy(data.tokenizer.encode("cat"))) == "cat"
+    assert data.describe(torch.from_numpy(data.tokenizer.encode("cat")), data.request(1)) == "cat"
     data = make(NUMBERS)
-    cond, _ = data.condition(2, prompt="")
+    cond = data.request(2, prompt="").cond
     assert cond["prefix"].tolist() == [[0], [0]]
 
 
 def test_prompt_of_unknown_characters(make):
     """The character is named."""
     with pytest.raises(UserError, match="'日'"):
-        make(WORDS).condition(1, prompt="cat 日")
+        make(WORDS).request(1, prompt="cat 日")
 
 
 def ends_at(data: TextData, text: str, stop: list[str]) -> int | None:
     """After how many tokens of a text a sample ends; None where it does not."""
-    _, more = data.condition(1, stop=stop)
+    more = data.request(1, stop=stop).options
     tokens = torch.from_numpy(data.tokenizer.encode(text))[None]
     for length in range(1, tokens.shape[1] + 1):
         if more["stop"](tokens[:, :length]).item():
@@ -351,30 +352,30 @@ def test_stop_strings_in_pieces(make, stop):
 def test_stop_tells_samples_apart(make):
     """One answer for each sample; -1, which stands after an end, is no character."""
     data = make(WORDS)
-    _, more = data.condition(3, stop=["cat", "dog"])
+    more = data.request(3, stop=["cat", "dog"]).options
     cat, rug, dog = (data.tokenizer.encode(word).tolist() for word in ("cat", "rug", "dog"))
     assert more["stop"](torch.tensor([cat, rug, dog])).tolist() == [True, False, True]
     assert more["stop"](torch.tensor([[*cat, -1, -1], [*rug, 0, 0], [0, 0, *dog]])).tolist()[1:] == [False, True]
-    assert data.describe(torch.tensor([*cat, -1, -1])) == "cat"
+    assert data.describe(torch.tensor([*cat, -1, -1]), data.request(1)) == "cat"
 
 
 def test_empty_stop_string(make):
     """It would end every sample at once."""
     with pytest.raises(UserError, match="stop"):
-        make(WORDS).condition(1, stop=["a", ""])
+        make(WORDS).request(1, stop=["a", ""])
 
 
 @pytest.mark.parametrize("stop", [None, []])
 def test_no_stop(make, stop):
     """Without stop strings nothing is asked of the sampler."""
-    assert make(WORDS).condition(1, stop=stop)[1] == {}
+    assert make(WORDS).request(1, stop=stop).options == {}
 
 
 def test_write(make, tmp_path):
     """A sample becomes a UTF-8 text file with the prompt before it."""
     data = make(MIXED, tokenizer="byte")
-    data.condition(1, prompt="ζωή: ")
-    file = data.write(torch.from_numpy(data.tokenizer.encode("日本 😀\n")), tmp_path / "000")
+    request = data.request(1, prompt="ζωή: ")
+    file = data.write(torch.from_numpy(data.tokenizer.encode("日本 😀\n")), tmp_path / "000", request)
     assert file == tmp_path / "000.txt"
     assert file.read_bytes() == "ζωή: 日本 😀\n".encode()
 
@@ -382,7 +383,7 @@ def test_write(make, tmp_path):
 def test_play_shows_whole_characters_at_once(make):
     """While a sample is made, what is shown is always whole characters, and lags by less than one."""
     data = make(MIXED, tokenizer="byte")
-    data.condition(1, prompt="é>")
+    request = data.request(1, prompt="é>")
     text = "aé日😀b\n"
     out, shown = io.BytesIO(), []
 
@@ -391,7 +392,7 @@ def test_play_shows_whole_characters_at_once(make):
             shown.append(out.getvalue().decode("utf-8"))  # strict: half a character would fail
             yield torch.tensor([token])
 
-    data.play(chunks(), out)
+    data.play(chunks(), out, request)
     want = ["", "a", "a", "aé", "aé", "aé", "aé日", "aé日", "aé日", "aé日", "aé日😀", "aé日😀b"]
     assert shown == [f"é>{part}" for part in want]
     assert out.getvalue().decode("utf-8") == f"é>{text}\n"
@@ -401,20 +402,20 @@ def test_play_shows_whole_characters_at_once(make):
 def test_play_of_broken_characters(make, tokens):
     """A model may write half characters: what is shown is still UTF-8, and what `describe` would say."""
     data = make(MIXED, tokenizer="byte")
-    data.condition(1)
+    request = data.request(1)
     out = io.BytesIO()
-    data.play((torch.tensor([t]) for t in tokens), out)
-    assert out.getvalue().decode("utf-8") == data.describe(torch.tensor(tokens, dtype=torch.int64)) + "\n"
+    data.play((torch.tensor([t]) for t in tokens), out, request)
+    assert out.getvalue().decode("utf-8") == data.describe(torch.tensor(tokens, dtype=torch.int64), request) + "\n"
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "bpe"])
 def test_play_in_other_tokens(make, tokenizer):
     """Characters and pieces are shown as they come."""
     data = make(MIXED, tokenizer=tokenizer, vocab_size=300)
-    data.condition(1)
+    request = data.request(1)
     tokens = data.tokenizer.encode(MIXED[:40])
     out = io.BytesIO()
-    data.play((torch.tensor([t]) for t in tokens), out)
+    data.play((torch.tensor([t]) for t in tokens), out, request)
     assert out.getvalue().decode("utf-8") == MIXED[:40] + "\n"
 
 
@@ -450,14 +451,14 @@ def test_metrics_of_samples(make):
     copy = data.tokenizer.encode("the cat sat on the mat, and the dog")
     new = data.tokenizer.encode("dog mat cat rug dog mat cat rug dog")
     samples[0, : len(copy)], samples[1, : len(new)] = torch.from_numpy(copy), torch.from_numpy(new)
-    scores = data.metrics(samples, "val", ngrams=[2, 3])
+    scores = data.metrics(samples, "val", data.request(1), ngrams=[2, 3])
     want = {f"distinct_{n}" for n in (1, 2, 3, 4)} | {"copied_2_words", "copied_3_words"}
     assert set(scores) == want | {f"{key}_real" for key in want}
     assert scores["copied_2_words"] == 9 / 17  # all 9 of the copy, none of the 8 of the other
     assert scores["copied_3_words"] == 8 / 15
     assert scores["distinct_1"] == 9 / 19  # the, cat, sat, on, mat, ",", and, dog, rug; of 10 + 9
     assert scores["copied_2_words_real"] > 0.9
-    assert {key for key in data.metrics(samples, "val") if key.startswith("copied")} == {
+    assert {key for key in data.metrics(samples, "val", data.request(1)) if key.startswith("copied")} == {
         "copied_4_words",
         "copied_4_words_real",
         "copied_8_words",
@@ -467,7 +468,7 @@ def test_metrics_of_samples(make):
 
 def test_metrics_of_nothing(make):
     """Samples that ended at once have no n-grams, and scores of 0."""
-    scores = make(WORDS).metrics(torch.full((3, 8), -1), "val")
+    scores = make(WORDS).metrics(torch.full((3, 8), -1), "val", make(WORDS).request(1))
     assert scores["distinct_1"] == scores["copied_4_words"] == 0
 
 
@@ -493,13 +494,13 @@ def test_state_travels(make, tmp_path, tokenizer):
     other = TextData(path="/nowhere/at/all.txt", tokenizer=tokenizer, vocab_size=300, context=CONTEXT)
     other.load_state_dict(state)
     assert other.spec == data.spec
-    cond, _ = other.condition(2, prompt="日本")
-    assert torch.equal(cond["prefix"], data.condition(2, prompt="日本")[0]["prefix"])
+    request = other.request(2, prompt="日本")
+    assert torch.equal(request.cond["prefix"], data.request(2, prompt="日本").cond["prefix"])
     sample = torch.from_numpy(data.tokenizer.encode(" 😀"))
-    assert other.describe(sample) == "日本 😀"
-    assert other.write(sample, tmp_path / "s").read_text(encoding="utf-8") == "日本 😀"
+    assert other.describe(sample, request) == "日本 😀"
+    assert other.write(sample, tmp_path / "s", request).read_text(encoding="utf-8") == "日本 😀"
     out = io.BytesIO()
-    other.play(iter(sample[:, None]), out)
+    other.play(iter(sample[:, None]), out, request)
     assert out.getvalue().decode() == "日本 😀\n"
 
 

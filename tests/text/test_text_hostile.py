@@ -95,11 +95,11 @@ def test_terminals(tmp_path):
     data = TextData()
     data.load_state_dict({"tokenizer": {"kind": "char", "characters": "\t\n\x1b2J[é"}})
     tokens = torch.from_numpy(data.tokenizer.encode("é\t\x1b[2J\n"))
-    data.condition(1, prompt="\x1b\n")
+    request = data.request(1, prompt="\x1b\n")
     for out, due in ((Terminal(), "\\x1b\né\t\\x1b[2J\n\n"), (io.BytesIO(), "\x1b\né\t\x1b[2J\n\n")):
-        data.play(iter(tokens[:, None]), out)
+        data.play(iter(tokens[:, None]), out, request)
         assert out.getvalue().decode() == due
-    assert data.write(tokens, tmp_path / "a").read_text(encoding="utf-8") == "\x1b\né\t\x1b[2J\n"
+    assert data.write(tokens, tmp_path / "a", request).read_text(encoding="utf-8") == "\x1b\né\t\x1b[2J\n"
 
 
 def test_ascii_locale(tmp_path):

@@ -130,4 +130,4 @@ def test_rhyme_from_end_to_end(smoke_run_of, tmp_path):
     assert [int(float(row["step"])) for row in looks] == [0, 1, 2]
     assert all(0 <= float(row[name]) <= 1 for row in looks for name in ("reward", "gold"))
     assert float(looks[0]["kl_estimated"]) == pytest.approx(0, abs=1e-5)
-    assert genzoo.load(run).sample(1, length=5).shape == (1, 5)
+    assert genzoo.load(run).sample(1, length=5).x.shape == (1, 5)

@@ -123,26 +123,27 @@ def test_state_goes_on_without_files(glyphs):
 
 
 def test_wishes(glyphs, tmp_path):
-    cond, more = glyphs.condition(12)
+    request = glyphs.request(12)
+    cond, more = request.cond, request.options
     assert more == {}
     assert cond["label"].tolist() == [*range(10), 0, 1]
     assert cond["known"].sum() == 0
-    assert glyphs.condition(3, label=7)[0]["label"].tolist() == [7, 7, 7]
+    assert glyphs.request(3, label=7).cond["label"].tolist() == [7, 7, 7]
     clip = glyphs.decode(glyphs.real("val", 1).x[0])
     file = write_gif(clip, tmp_path / "clip.gif", 8, scale=1)
-    cond, _ = glyphs.condition(2, context=str(file), context_frames=2)
+    cond = glyphs.request(2, context=str(file), context_frames=2).cond
     assert cond["label"].tolist() == [10, 10], "no label"
     assert cond["known"].tolist() == [[1, 1, 0, 0, 0, 0]] * 2
     back = glyphs.decode(cond["context"][0])
     assert np.abs(back[:2].astype(int) - clip[-2:].astype(int)).max() <= 3
-    assert glyphs.condition(1, context=str(file))[0]["known"].sum() == 3, "as many as were learned"
+    assert glyphs.request(1, context=str(file)).cond["known"].sum() == 3, "as many as were learned"
 
 
 def test_a_picture_is_a_context(glyphs, tmp_path):
     from PIL import Image
 
     Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "a.png")
-    cond, _ = glyphs.condition(1, context=str(tmp_path / "a.png"))
+    cond = glyphs.request(1, context=str(tmp_path / "a.png")).cond
     assert cond["known"].tolist() == [[1, 0, 0, 0, 0, 0]]
     assert cond["context"][0, 0, 0].mean().item() == pytest.approx(0, abs=0.02)
 
@@ -160,19 +161,20 @@ def test_a_picture_is_a_context(glyphs, tmp_path):
 )
 def test_wrong_wishes(glyphs, wish, message):
     with pytest.raises(UserError, match=message):
-        glyphs.condition(1, **wish)
+        glyphs.request(1, **wish)
 
 
 def test_too_many_frames_asked_for(glyphs, tmp_path):
     file = write_gif(glyphs.decode(glyphs.real("val", 1).x[0]), tmp_path / "clip.gif", 8, scale=1)
     with pytest.raises(UserError, match="context_frames=4: .* the model is told 1 to 3"):
-        glyphs.condition(1, context=str(file), context_frames=4)
+        glyphs.request(1, context=str(file), context_frames=4)
 
 
 def test_a_rollout_is_one_clip(glyphs, tmp_path):
     """What follows is told the last frames, and a clip joined of pieces has each frame once."""
     x = torch.randn(2, 1, 6, 16, 16)
-    _, cond = None, glyphs.condition(2, label=3)[0]
+    request = glyphs.request(2, label=3)
+    cond = request.cond
     pieces = [(x, cond)]
     for _ in range(2):
         cond = glyphs.follow(pieces[-1][0], cond)
@@ -185,15 +187,15 @@ def test_a_rollout_is_one_clip(glyphs, tmp_path):
     assert joined.shape[2] == 6 + 3 + 3
     assert torch.equal(joined[:, :, :6], x)
     assert torch.equal(joined[:, :, -3:], pieces[-1][0][:, :, 3:])
-    files = glyphs.write_rollout(iter(pieces), tmp_path)
+    files = glyphs.write_rollout(iter(pieces), tmp_path, request)
     assert [f.name for f in files] == ["000.mp4", "001.mp4", "preview.png"]
     assert read_video(files[0])[0].shape[0] == 12
 
 
 @pytest.mark.parametrize(("format", "names"), [("gif", ["000.gif"]), ("both", ["000.mp4", "000.gif"])])
 def test_files(glyphs, tmp_path, format, names):
-    glyphs.condition(1, format=format, frames=4, fps=5.0)
-    files = glyphs.write_all(glyphs.real("val", 1).x, tmp_path)
+    request = glyphs.request(1, format=format, frames=4, fps=5.0)
+    files = glyphs.write_all(glyphs.real("val", 1).x, tmp_path, request)
     assert [f.name for f in files] == names
     for file in files:
         frames, fps = read_video(file, size=(16, 16))

@@ -16,7 +16,7 @@ def test_glyphs():
     assert FILE.stat().st_size < 8e6
     model = genzoo.load(FILE)
     with torch.inference_mode():
-        x = (model.sample(20, seed=5)[:, 0] + 1).div(2).clamp(0, 1)
+        x = (model.sample(20, seed=5).x[:, 0] + 1).div(2).clamp(0, 1)
     assert (track(x).labels(1) == torch.arange(20) % 10).double().mean() >= 0.9
     found = physics(x)
     assert found["identity_kept"] >= 0.85

@@ -122,7 +122,7 @@ def test_pipes_and_devices(tmp_path, maps, saved, refusal):
     for path in ("/dev/zero", tmp_path / "a.nc", tmp_path / "b.nc"):
         assert "is a pipe or a device" in refusal(str(path))
         with pytest.raises(UserError, match=rf"context={path} is a pipe or a device"):
-            data.condition(1, context=str(path))
+            data.request(1, context=str(path))
 
 
 @pytest.mark.parametrize("address", ["file:///etc", "reference://x", "s3://a::file:///x", "dap://x"])

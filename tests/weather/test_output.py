@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 import genzoo
-from genzoo.api import Trained
+from genzoo.api import Model
 from genzoo.errors import UserError
 from genzoo_weather import pictures
 from genzoo_weather.apart import open_fields
@@ -61,7 +61,7 @@ def written(path: Path, variables: Sequence[Variable], members: int = 2) -> Tens
 
 
 @pytest.fixture(scope="module")
-def trained(smoke_run_of) -> Trained:
+def trained(smoke_run_of) -> Model:
     """The weather of the smoke preset."""
     return genzoo.load(smoke_run_of("weather"), device="cpu")
 
@@ -191,8 +191,8 @@ def test_without_netcdf(tmp_path, monkeypatch):
 def rolled(trained, tmp_path_factory) -> tuple[Path, list[tuple[Tensor, dict[str, Tensor]]]]:
     """A forecast of one member, three steps, with its pieces."""
     folder = tmp_path_factory.mktemp("rolled")
-    pieces = list(trained.rollout(1, 3, seed=4, date="2010-02-03T12"))
-    files = trained.data.write_rollout(iter(pieces), folder)
+    pieces = list(trained.rollout(trained.request(1, date="2010-02-03T12"), 3, seed=4))
+    files = trained.data.write_rollout(iter(pieces), folder, trained.data.request(1))
     assert [file.name for file in files] == ["forecast.nc", "forecast.png", "members.png", "forecast.gif"]
     return folder / "forecast.nc", pieces
 
@@ -213,7 +213,7 @@ def test_forecast_from_a_forecast(trained, rolled):
     """A forecast's file is the context of a further one, which begins a step later from its last map: up to the
     rounding of units, the roll-out that had not stopped."""
     file, pieces = rolled
-    first, cond = next(trained.rollout(1, 1, seed=9, context=str(file)))
+    first, cond = next(trained.rollout(trained.request(1, context=str(file)), 1, seed=9))
     want = trained.data.follow(*pieces[-1])
     assert cond.keys() == want.keys()
     assert torch.equal(cond["minutes"], want["minutes"])
@@ -226,15 +226,15 @@ def test_forecast_from_a_forecast(trained, rolled):
 def test_forecast_that_breaks_in_a_notebook(trained, tmp_path, monkeypatch):
     """Where the traceback of a break is kept, as notebooks do, the file is closed and can be begun anew."""
     monkeypatch.setattr(pictures, "of_forecast", lambda file, folder: [])
-    pieces = list(trained.rollout(1, 2))
+    pieces = list(trained.rollout(trained.request(1), 2))
 
     def breaks():
         yield pieces[0]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as kept:
-        trained.data.write_rollout(breaks(), tmp_path)
-    (file,) = trained.data.write_rollout(iter(pieces), tmp_path)
+        trained.data.write_rollout(breaks(), tmp_path, trained.data.request(1))
+    (file,) = trained.data.write_rollout(iter(pieces), tmp_path, trained.data.request(1))
     assert kept.traceback
     with xarray.open_dataset(file) as opened:
         assert opened.sizes["time"] == 2
@@ -242,14 +242,15 @@ def test_forecast_that_breaks_in_a_notebook(trained, tmp_path, monkeypatch):
 
 def test_samples_share_a_file(trained, tmp_path):
     """Samples of the climate are the members of one file, and a preview; one alone is a file of its own."""
-    x = trained.sample(3, seed=1)
-    file, preview = trained.write(x, tmp_path)
+    samples = trained.sample(3, seed=1)
+    x = samples.x
+    file, preview = samples.write(tmp_path)
     with xarray.open_dataset(file) as opened:
         assert opened.sizes["member"] == 3
         assert np.array_equal(opened.h.values[:, 0], trained.data.decode(x)[:, 2].numpy())
     with Image.open(preview) as picture:
         assert min(picture.size) > 100
-    with xarray.open_dataset(trained.data.write(x[1], tmp_path / "one")) as opened:
+    with xarray.open_dataset(trained.data.write(x[1], tmp_path / "one", trained.data.request(1))) as opened:
         assert np.array_equal(opened.h.values[0, 0], trained.data.decode(x)[1, 2].numpy())
 
 
@@ -325,5 +326,5 @@ def test_context_of_another_kind(trained, tmp_path):
     """A forecast of other variables is refused as context by what they are."""
     written(tmp_path / "made.nc", SURFACE)
     with pytest.raises(UserError, match="the model makes u, v, h: no u"):
-        trained.data.condition(1, context=str(tmp_path / "made.nc"))
+        trained.data.request(1, context=str(tmp_path / "made.nc"))
     assert isinstance(trained.data, WeatherData)

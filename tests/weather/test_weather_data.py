@@ -468,7 +468,8 @@ def test_state_travels(series, tmp_path):
     assert other.spec == data.spec
     assert other.state_dict() == data.state_dict()
     assert other.variables == data.variables
-    cond, options = other.condition(3, context=path)
+    request = other.request(3, context=path)
+    cond, options = request.cond, request.options
     fields = open_fields(path)
     want = data.encode(fields.read(np.array([37, 39])))
     assert options == {}
@@ -489,23 +490,23 @@ def test_not_a_state():
 def test_context_as_other_files_have_it(series, maps, saved):
     """Upside down, from -180, in hPa, under other names and with its variables in another order: the same past."""
     data = prepared(series(longitude=np.arange(-180, 180, 45.0)))
-    want = data.condition(1, context=series("plain.nc", longitude=np.arange(-180, 180, 45.0)))[0]["past"]
+    want = data.request(1, context=series("plain.nc", longitude=np.arange(-180, 180, 45.0))).cond["past"]
     dataset = maps(("z", "msl"), levels=(500,), hours=[228, 234], longitude=np.arange(-180, 180, 45.0))
     dataset = dataset.isel(latitude=slice(None, None, -1)).rename(z="geopotential", level="plev", latitude="lat")
     dataset["plev"] = ("plev", [50000.0], {"units": "Pa"})
     dataset["msl"] = (dataset["msl"] / 100).assign_attrs(units="hPa")
-    got = travelled(data).condition(1, context=saved(dataset, "other.nc"))[0]["past"]
+    got = travelled(data).request(1, context=saved(dataset, "other.nc")).cond["past"]
     torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
 
 
 def test_context_that_begins_elsewhere(series):
     """A global context from 0 fits a model of the same places from -180 by its region, as the refusal says."""
     data = prepared(series(longitude=np.arange(-180, 180, 45.0)))
-    want = data.condition(1, context=series("plain.nc", longitude=np.arange(-180, 180, 45.0)))[0]["past"]
+    want = data.request(1, context=series("plain.nc", longitude=np.arange(-180, 180, 45.0))).cond["past"]
     rolled = series("rolled.nc", longitude=np.arange(0, 360, 45.0))
     with pytest.raises(UserError, match=r"another grid: see data\.region"):
-        travelled(data).condition(1, context=rolled)
-    got = travelled(data, region=[-90, 90, -180, 180]).condition(1, context=rolled)[0]["past"]
+        travelled(data).request(1, context=rolled)
+    got = travelled(data, region=[-90, 90, -180, 180]).request(1, context=rolled).cond["past"]
     torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
 
 
@@ -513,8 +514,8 @@ def test_context_that_begins_elsewhere(series):
 def test_context_with_levels_the_other_way_round(series, levels):
     """WeatherBench counts levels from above, GRIB from below; and a context may have more than a model needs."""
     data = prepared(series(levels=(500, 850)))
-    want = data.condition(1, context=series("same.nc", levels=(500, 850)))[0]["past"]
-    got = travelled(data).condition(1, context=series("down.nc", levels=levels))[0]["past"]
+    want = data.request(1, context=series("same.nc", levels=(500, 850))).cond["past"]
+    got = travelled(data).request(1, context=series("down.nc", levels=levels)).cond["past"]
     assert torch.equal(got, want)
 
 
@@ -538,7 +539,7 @@ def test_contexts_that_do_not_fit(series, options, said):
     """Another grid, other variables or levels, too few maps or a gap: refused with what is needed."""
     other = travelled(prepared(series(), past=2))
     with pytest.raises(UserError, match=said) as error:
-        other.condition(1, context=series("context.nc", **options))
+        other.request(1, context=series("context.nc", **options))
     assert "\n" not in str(error.value)
 
 
@@ -549,7 +550,7 @@ def test_context_of_another_unit(maps, saved):
     data = prepared(saved(dataset))
     dataset["pm10"].attrs["units"] = "ug m-3"
     with pytest.raises(UserError, match=r"pm10.*kg m-3|pm10.*ug m-3"):
-        travelled(data).condition(1, context=saved(dataset, "other.nc"))
+        travelled(data).request(1, context=saved(dataset, "other.nc"))
 
 
 @pytest.mark.parametrize(
@@ -577,13 +578,13 @@ def test_data_that_do_not_fit_a_state(series, options, choice, said):
 def test_condition_without_context(series):
     """Samples of the climate: no past, and a date of any season each, the same for the same seed."""
     data = prepared(series(), past=2)
-    cond, _ = data.condition(200)
+    cond = data.request(200).cond
     assert not cond["past"].any()
     assert cond["past"].shape == (200, *data.spec.context["past"])
     assert cond["known"].tolist() == [0.0] * 200
     months = cond["minutes"] // (DAY * 365 // 12 + 1)
     assert set(months.tolist()) == set(range(12))
-    assert torch.equal(cond["minutes"], data.condition(200)[0]["minutes"])
+    assert torch.equal(cond["minutes"], data.request(200).cond["minutes"])
 
 
 @pytest.mark.parametrize("with_context", [False, True])
@@ -593,13 +594,13 @@ def test_condition_with_a_date(series, with_context):
     data = prepared(path)
     context = {"context": path} if with_context else {}
     for date, minutes in (("2000-01-02", DAY), ("2000-01-02T06", DAY + 360), ("2000-03-01 12:30", 60 * DAY + 750)):
-        cond, _ = data.condition(2, date=date, **context)
+        cond = data.request(2, date=date, **context).cond
         assert cond["minutes"].tolist() == [minutes] * 2
         assert cond["minutes"].dtype == torch.int64
         assert cond["known"].tolist() == [float(with_context)] * 2
     for date in ("tomorrow-ish", "2001-02-30", "20090131", "NaT"):
         with pytest.raises(UserError, match=rf"date={date} is no date"):
-            data.condition(1, date=date, **context)
+            data.request(1, date=date, **context)
 
 
 @pytest.mark.parametrize("past", [1, 3])
@@ -607,7 +608,7 @@ def test_follow(series, past):
     """The made map becomes the last of the past, the oldest goes, and time goes on by a step."""
     path = series()
     data = prepared(path, past=past)
-    cond, _ = data.condition(2, context=path)
+    cond = data.request(2, context=path).cond
     x = torch.randn(2, *data.spec.shape, generator=torch.Generator().manual_seed(0))
     after = data.follow(x, cond)
     assert torch.equal(after["past"][:, -1], x)
@@ -620,7 +621,7 @@ def test_follow(series, past):
 def test_follow_out_of_the_climate(series):
     """After a map without a past, it stands for the whole past of the next; then each for itself."""
     data = prepared(series(), past=2)
-    cond, _ = data.condition(2)
+    cond = data.request(2).cond
     x, y = torch.randn(2, 2, *data.spec.shape, generator=torch.Generator().manual_seed(0))
     after = data.follow(x, cond)
     assert torch.equal(after["past"], torch.stack([x, x], dim=1))
@@ -631,15 +632,15 @@ def test_samples_are_maps_again(series, tmp_path):
     """Written with their units, names and members, they are a context."""
     data = prepared(series(), val_fraction=0.2)
     x = torch.cat([b.x for b in data.sweep("val", 3)])
-    (file,) = data.write_all(x, tmp_path)
+    (file,) = data.write_all(x, tmp_path, data.request(1))
     assert file == tmp_path / "samples.nc"
     fields = open_fields(str(file))
     assert sorted(v.key for v in fields.variables) == ["msl", "z500"]
     back = open_fields(str(file), variables=["msl", "z"]).read(np.arange(len(x)))
     torch.testing.assert_close(back, data.decode(x), rtol=1e-6, atol=0)
-    file = data.write(x[3], tmp_path / "000")
+    file = data.write(x[3], tmp_path / "000", data.request(1))
     assert file == tmp_path / "000.nc"
-    past = travelled(data).condition(1, context=str(file))[0]["past"]
+    past = travelled(data).request(1, context=str(file)).cond["past"]
     torch.testing.assert_close(past[0, 0], x[3], rtol=1e-4, atol=1e-4)
 
 
@@ -705,8 +706,8 @@ def test_simulated_forecasts(simulated, tmp_path):
     """Samples of it, as a file, are a context for it."""
     data = prepared("simulated", simulation=SMALL)
     x = next(data.sweep("val", 1)).x
-    (file,) = data.write_all(x, tmp_path)
-    cond, _ = travelled(data).condition(2, context=str(file))
+    (file,) = data.write_all(x, tmp_path, data.request(1))
+    cond = travelled(data).request(2, context=str(file)).cond
     torch.testing.assert_close(cond["past"][1, 0], x[0], rtol=1e-4, atol=1e-3)
     assert len(simulated) == 1
 

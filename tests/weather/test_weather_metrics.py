@@ -322,9 +322,9 @@ def test_climate(sea):
 def test_climate_of_samples_in_model_space(sea):
     """`metrics` of the data: the same scores of samples as they come from a model, against as many real maps."""
     x = sea.examples("val", most=40).x
-    found = sea.metrics(x, "val")["climate"]
+    found = sea.metrics(x, "val", sea.request(1))["climate"]
     assert found["msl"]["rms_error_of_mean"] == pytest.approx(0, abs=1e-3)
-    alone = sea.metrics(x[:1], "val")["climate"]
+    alone = sea.metrics(x[:1], "val", sea.request(1))["climate"]
     assert "msl" not in alone, "one sample has no spread"
     json.dumps([found, alone])
 

@@ -13,7 +13,7 @@ def model():
 def test_climate(model):
     """Four maps from nothing: westerlies blow in the middle latitudes of both hemispheres, at 10 to 25 m/s, and little
     at the equator and the poles; the layer is about 3,900 m deep on the grid's plain mean."""
-    fields = model.data.decode(model.sample(4, seed=1))
+    fields = model.data.decode(model.sample(4, seed=1).x)
     zonal = fields[:, 0].mean(dim=(0, 2))  # [24]
     assert 10 < zonal[:12].max() < 25
     assert 10 < zonal[12:].max() < 25

@@ -3,7 +3,8 @@
 Legend: B batch, n samples, T tokens, M ticks (sixteenths), P tokens of the prefix, V = 4 voices.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
@@ -22,6 +23,22 @@ from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitc
 
 V = len(VOICES)
 SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """tempo: quarters a minute. wav: whether sound is written, too, at rate_hz. prompt: MIDI numbers [M, V] that stand
+    before a sample."""
+
+    tempo: float
+    wav: bool
+    rate_hz: int
+    prompt: np.ndarray | None = None
+
+    @property
+    def given(self) -> int:
+        """Ticks of the prompt."""
+        return 0 if self.prompt is None else len(self.prompt)
 
 
 class MusicData(Data):
@@ -75,7 +92,6 @@ class MusicData(Data):
         self.embedded, self.max_ticks, self.max_mb, self.seed = embedded, max_ticks, max_mb, seed
         self.fitted: dict[str, Any] | None = None
         self.pieces: dict[str, list[Tensor]] = {}
-        self.wishes: dict[str, Any] = {"tempo": 80.0, "wav": True, "rate_hz": 22050, "prompt": None}
 
     # ---- what is there
 
@@ -215,7 +231,7 @@ class MusicData(Data):
 
     # ---- wishes, files and pictures
 
-    def condition(
+    def request(
         self,
         n: int,
         *,
@@ -225,7 +241,7 @@ class MusicData(Data):
         tempo: float = 80.0,
         wav: bool = True,
         rate_hz: int = 22050,
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> Request:
         """prompt: a MIDI or JSON file to go on from, at most `ticks` sixteenths. melody: one whose highest voice is
         harmonised, from its beginning to its end. tempo: quarters a minute. wav: whether to write sound, too,
         at rate_hz."""
@@ -237,7 +253,7 @@ class MusicData(Data):
             raise UserError(f"tempo must lie from 10 to 400 quarters a minute, not {tempo:g}")
         if not 4000 <= rate_hz <= 192000:
             raise UserError(f"rate_hz must lie from 4000 to 192000, not {rate_hz}")
-        self.wishes = {"tempo": tempo, "wav": wav, "rate_hz": rate_hz, "prompt": None}
+        show = Shown(tempo, wav, rate_hz)
         start = torch.full((n, 1), VOCAB)
         if melody is not None:
             top = to_tokens(self._read("melody", melody).max(axis=1))
@@ -246,13 +262,13 @@ class MusicData(Data):
                     f"melody={melody} has {len(top)} ticks, and this model sees {self.fitted['context']}: cut it"
                 )
             told = torch.cat((top, torch.tensor([END])))
-            return {"prefix": start, "melody": told.expand(n, -1)}, {"length": V * len(top)}
+            return Request(n, {"prefix": start, "melody": told.expand(n, -1)}, {"length": V * len(top)}, show=show)
         more = {"length": V * ticks, "stop": self.stop}
         if prompt is not None:
             piece = self._read("prompt", prompt)
-            self.wishes["prompt"] = piece
+            show = replace(show, prompt=piece)
             start = torch.cat((start, to_tokens(piece).flatten().expand(n, -1)), dim=1)
-        return {"prefix": start}, more
+        return Request(n, {"prefix": start}, more, show=show)
 
     def stop(self, tokens: Tensor) -> Tensor:
         return tokens[:, -1] == END
@@ -260,45 +276,45 @@ class MusicData(Data):
     def _read(self, key: str, file: str) -> np.ndarray:
         return read_piece(Path(file).expanduser(), max_ticks=self.max_ticks, max_mb=self.max_mb, key=key)
 
-    def piece(self, x: Tensor) -> np.ndarray:
+    def piece(self, x: Tensor, request: Request) -> np.ndarray:
         """A sample as MIDI numbers [M, V], the prompt before it."""
-        made, prompt = to_pitches(x), self.wishes["prompt"]
+        made, prompt = to_pitches(x), request.show.prompt
         return made if prompt is None else np.concatenate((prompt, made))
 
-    def write(self, x: Tensor, path: Path) -> Path:
-        return write_midi(self.piece(x), path.with_name(f"{path.name}.mid"), beats_per_minute=self.wishes["tempo"])
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
+        file = path.with_name(f"{path.name}.mid")
+        return write_midi(self.piece(x, request), file, beats_per_minute=request.show.tempo)
 
-    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         """MIDI, and sound in which each voice has its own timbre."""
         from genzoo_audio.music.output import write_sound
 
-        files = super().write_all(samples, folder)
-        if self.wishes["wav"]:
-            how = {"beats_per_minute": self.wishes["tempo"], "rate_hz": self.wishes["rate_hz"]}
+        files, show = super().write_all(samples, folder, request), request.show
+        if show.wav:
+            how = {"beats_per_minute": show.tempo, "rate_hz": show.rate_hz}
             files += [
-                write_sound(self.piece(x), file.with_suffix(".wav"), **how)
+                write_sound(self.piece(x, request), file.with_suffix(".wav"), **how)
                 for x, file in zip(samples, list(files), strict=True)
             ]
         return files
 
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         """Piano rolls."""
         from genzoo_audio.music.output import piano_rolls
 
-        prompt = self.wishes["prompt"]
-        given = 0 if prompt is None else len(prompt)
-        return piano_rolls([self.piece(x) for x in samples], path.with_suffix(".png"), given=given)
+        pieces = [self.piece(x, request) for x in samples]
+        return piano_rolls(pieces, path.with_suffix(".png"), given=request.show.given)
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         """Each piece as its piano roll, and played."""
         from genzoo_audio.files import mp3
         from genzoo_audio.music.output import piano_rolls, sound
 
-        shown, rate_hz = [], self.wishes["rate_hz"]
-        given = 0 if self.wishes["prompt"] is None else len(self.wishes["prompt"])
-        for i, notes in enumerate(self.piece(x) for x in pieces[0][0]):
-            roll = still(piano_rolls([notes], folder / f"{i:03d}.png", given=given), alt="piano roll of four voices")
-            data = mp3(sound(notes, beats_per_minute=self.wishes["tempo"], rate_hz=rate_hz), rate_hz)
+        shown, show = [], request.show
+        for i, notes in enumerate(self.piece(x, request) for x in pieces[0][0]):
+            drawn = piano_rolls([notes], folder / f"{i:03d}.png", given=show.given)
+            roll = still(drawn, alt="piano roll of four voices")
+            data = mp3(sound(notes, beats_per_minute=show.tempo, rate_hz=show.rate_hz), show.rate_hz)
             shown.append(Sound(alt="the piece, synthesised", data=data, mime="audio/mpeg", picture=roll))
         return shown
 
@@ -313,7 +329,7 @@ class MusicData(Data):
         """Lowest and highest MIDI number of each voice in the training pieces."""
         return to_pitches(torch.tensor(self.fitted["ranges"]).t().flatten()).T.tolist()
 
-    def metrics(self, samples: Tensor, split: str) -> dict[str, Any]:
+    def metrics(self, samples: Tensor, split: str, request: Request) -> dict[str, Any]:
         """Key, voice leading and rhythm of the samples; `…_real`: of as many training pieces. Distances are to the
         pieces of the split."""
         reference = self.reals(len(self._split(split)), split)
@@ -321,9 +337,7 @@ class MusicData(Data):
         real = metrics.score(self.reals(len(samples), "train"), reference, self.ranges)
         return {**scores, **{f"{name}_real": value for name, value in real.items()}}
 
-    def conditional_metrics(
-        self, sample: Callable[[dict[str, Tensor], int], Tensor], split: str, *, harmonise: int = 16
-    ) -> dict[str, Any]:
+    def conditional_metrics(self, sample: Sampler, split: str, *, harmonise: int = 16) -> dict[str, Any]:
         """The sopranos of so many pieces of the split harmonised: whether they are kept, and how often the chords are
         those of the pieces. Parallels and crossings beside those of the pieces."""
         if harmonise < 0:

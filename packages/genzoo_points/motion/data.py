@@ -3,7 +3,8 @@
 Legend: S sequences, B batch, n samples, T frames of an example, P frames of its past, N points, F frames of a file.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
@@ -22,6 +23,20 @@ from genzoo_points.state import MotionState
 
 DEFAULT_HZ = 12.0
 """Frames a second where neither the files nor the config say."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """format: of the files. gif: a moving picture of each as well. length: most frames that are written, rate_hz of
+    them a second. place, given: where the context is, centre and radius in the data's units, and its frames [F, N, 3]
+    in model space, which stand before a sample."""
+
+    format: Literal["ply", "glb", "npz"]
+    gif: bool
+    length: int | None
+    rate_hz: float
+    place: tuple[Tensor, float] | None = None
+    given: Tensor | None = None
 
 
 class MotionData(Data):
@@ -79,7 +94,6 @@ class MotionData(Data):
         self.val_fraction, self.up, self.seed = val_fraction, up, seed
         self.embedded = dict(embedded or {})
         self.fitted: dict[str, Any] | None = None
-        self.wishes: dict[str, Any] = {}
 
     # ---- what is there
 
@@ -260,7 +274,7 @@ class MotionData(Data):
 
     # ---- wishes
 
-    def condition(
+    def request(
         self,
         n: int,
         *,
@@ -271,7 +285,7 @@ class MotionData(Data):
         rate_hz: float | None = None,
         format: Literal["ply", "glb", "npz"] = "ply",
         gif: bool = True,
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> Request:
         """label: a class; without it each in turn, but none for what continues a context. context: a file or a folder
         with the first frames of a sequence; context_frames: how many of them, by default all; samples begin with them
         and go on, from the last P of them. length: frames of a sample that are written, at most. rate_hz: frames a
@@ -297,16 +311,15 @@ class MotionData(Data):
             known = min(len(given), state["past"])
             past[state["past"] - known :] = given[-known:]
         cond = self.told(past.expand(n, -1, -1, -1), torch.full((n,), known))
-        count, labels, titles = len(self.classes), None, None
+        count, titles = len(self.classes), ()
         if count:
             labels = torch.arange(n) % count if context is None else torch.full((n,), count)
             if label is not None:
                 labels = torch.full((n,), self.classes.index(label))
             cond["label"] = labels
             titles = [[*self.classes, ""][i] for i in labels.tolist()]
-        self.wishes = {"format": format, "gif": gif, "titles": titles, "length": length, "rate_hz": rate_hz}
-        self.wishes |= {"labels": labels, "place": place, "given": given}
-        return cond, {}
+        show = Shown(format, gif, length, rate_hz or state["rate_hz"], place, given)
+        return Request(n, cond, titles=titles, show=show)
 
     def _context(self, context: str, frames: int | None) -> Tensor:
         """The first frames [F, N, 3] of the one sequence in a file or a folder, at the model's rate."""
@@ -330,60 +343,52 @@ class MotionData(Data):
 
     # ---- files and pictures
 
-    def shown(self, x: Tensor) -> tuple[np.ndarray, float]:
+    def shown(self, x: Tensor, show: Shown) -> np.ndarray:
         """A sample [F, N, 3] in the data's units, as long and at as many frames a second as is wished."""
-        rate_hz = self.wishes.get("rate_hz") or self.fitted["rate_hz"]
-        points = self.decode(x.double(), self.wishes.get("place")).numpy()
-        return at_rate(points, self.fitted["rate_hz"], rate_hz)[: self.wishes.get("length")], rate_hz
+        points = self.decode(x.double(), show.place).numpy()
+        return at_rate(points, self.fitted["rate_hz"], show.rate_hz)[: show.length]
 
-    def write(self, x: Tensor, path: Path) -> Path:
+    def write(self, x: Tensor, path: Path, request: Request) -> Path:
         from genzoo_points.motion.output import write_motion
 
-        points, rate_hz = self.shown(x)
-        return write_motion(points, path, kind=self.wishes.get("format", "ply"), rate_hz=rate_hz, up=self.fitted["up"])
+        show = request.show
+        return write_motion(self.shown(x, show), path, kind=show.format, rate_hz=show.rate_hz, up=self.fitted["up"])
 
-    def write_all(self, samples: Tensor, folder: Path) -> list[Path]:
+    def write_all(self, samples: Tensor, folder: Path, request: Request) -> list[Path]:
         from genzoo_points.pictures import turntable
 
-        files = super().write_all(samples, folder)
-        if self.wishes.get("gif", True):
+        files, show = super().write_all(samples, folder, request), request.show
+        if show.gif:
             for i, x in enumerate(samples):
-                points, rate_hz = self.shown(x)
-                file = folder / f"{i:03d}.gif"
-                files.append(turntable(points, file, up=self.fitted["up"], sway=0.0, rate_hz=rate_hz))
+                file, how = folder / f"{i:03d}.gif", {"up": self.fitted["up"], "rate_hz": show.rate_hz}
+                files.append(turntable(self.shown(x, show), file, sway=0.0, **how))
         return files
 
-    def write_rollout(self, pieces: Iterator[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Path]:
+    def write_rollout(self, pieces: Iterator[Piece], folder: Path, request: Request) -> list[Path]:
         """Sequences as long as all pieces together, after the frames that were given, and a sheet of them."""
-        whole = self.joined(pieces)
-        return [*self.write_all(whole, folder), self.preview(whole, folder / "preview")]
+        whole = self.joined(pieces, request.show.given)
+        return [*self.write_all(whole, folder, request), self.preview(whole, folder / "preview", request)]
 
-    def joined(self, pieces: Iterable[tuple[Tensor, dict[str, Tensor]]]) -> Tensor:
-        """Pieces [n, T, N, 3] of a roll-out in one, after the frames that were given."""
-        made = [x if i or self.wishes["given"] is None else self.after(x) for i, (x, _) in enumerate(pieces)]
-        return torch.cat(made, dim=1)
+    @staticmethod
+    def joined(pieces: Iterable[Piece], given: Tensor | None) -> Tensor:
+        """Pieces [n, T, N, 3] of a roll-out in one, after the frames [F, N, 3] that were given."""
+        made = [x for x, _ in pieces]
+        before = [] if given is None else [given.expand(len(made[0]), *given.shape)]
+        return torch.cat((*before, *made), dim=1)
 
-    def after(self, x: Tensor) -> Tensor:
-        """Samples [n, T, N, 3] behind the frames that were given."""
-        given = self.wishes["given"]
-        return torch.cat((given.expand(len(x), *given.shape), x), dim=1)
-
-    def preview(self, samples: Tensor, path: Path) -> Path:
+    def preview(self, samples: Tensor, path: Path, request: Request) -> Path:
         from genzoo_points.motion.output import frame_sheet
 
-        titles = self.wishes.get("titles")
-        titles = [titles[i % len(titles)] for i in range(len(samples))] if titles else None
-        motions = np.stack([self.shown(x)[0] for x in samples])
-        return frame_sheet(motions, path.with_suffix(".png"), titles=titles, up=self.fitted["up"])
+        motions = np.stack([self.shown(x, request.show) for x in samples])
+        return frame_sheet(motions, path.with_suffix(".png"), titles=request.titles or None, up=self.fitted["up"])
 
-    def exhibits(self, pieces: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path) -> list[Exhibit]:
+    def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> list[Exhibit]:
         from genzoo_points.pictures import shown
 
-        titles, clouds = self.wishes.get("titles") or [""], []
-        for i, x in enumerate(self.joined(pieces)):
-            points, rate_hz = self.shown(x)
-            clouds.append(shown(points, title=titles[i % len(titles)], rate_hz=rate_hz, up=self.fitted["up"]))
-        return clouds
+        show = request.show
+        told = {"rate_hz": show.rate_hz, "up": self.fitted["up"]}
+        whole = self.joined(pieces, show.given)
+        return [shown(self.shown(x, show), title=request.title(i), **told) for i, x in enumerate(whole)]
 
     # ---- scores
 
@@ -398,20 +403,18 @@ class MotionData(Data):
         x = torch.stack([self.example(at, split, "reference", turn, int(at))[0] for at in places])
         return x, torch.from_numpy(self.labels[places])
 
-    def metrics(self, samples: Tensor, split: str, *, cd_frames: int = 4, cd_train: int = 600) -> dict[str, Any]:
+    def metrics(
+        self, samples: Tensor, split: str, request: Request, *, cd_frames: int = 4, cd_train: int = 600
+    ) -> dict[str, Any]:
         """Of samples: accelerations, and whether each frame is near a real one (`metrics.accelerations`,
         `metrics.wholeness`), beside the same between real sequences."""
         from genzoo_points.motion import metrics
 
-        labels = None
-        if self.classes:
-            labels = self.wishes.get("labels")
-            labels = torch.arange(len(samples)) % len(self.classes) if labels is None else labels
-        return metrics.score(self, samples, labels, split, cd_frames=cd_frames, cd_train=cd_train)
+        return metrics.score(self, samples, request.cond.get("label"), split, cd_frames=cd_frames, cd_train=cd_train)
 
     def conditional_metrics(
         self,
-        sample: Callable[[dict[str, Tensor], int], Tensor],
+        sample: Sampler,
         split: str,
         *,
         continuations: int = 24,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Data, Spec
+from genzoo.draws import Noise
 from genzoo_points.cells import SUMMARY
 from genzoo_points.motion.basis import Basis, order_of, own_places, reordered, states
 
@@ -140,13 +141,12 @@ class TrajectoryLaw(nn.Module):
         mean = torch.where(goes_on, self.basis(past[:, -1:] + gone, known), self.mean[label])
         return mean, self.std[label, sort] * torch.where(goes_on, speed, 1.0)
 
-    def noise(self, cond: Mapping[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def noise(self, cond: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """[B, T, C, R] in units of the standard deviations: rest e + sum over axes a of (stretch - rest) a (a e) for
         white noise e."""
         known = cond["known"]
         label = cond.get("label", torch.zeros_like(known, dtype=torch.long))
-        size = (len(known), *self.weight.shape)
-        white = torch.randn(size, device=known.device, dtype=self.weight.dtype, generator=generator)
+        white = noise.normal(len(known), *self.weight.shape, dtype=self.weight.dtype)
         with torch.autocast(known.device.type, enabled=False):
             which = label, (known > 0).long()
             axes, rest = self.axes[which] * self.size[which], self.rest[which]

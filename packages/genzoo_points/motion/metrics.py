@@ -4,13 +4,13 @@ Legend: n samples, T frames, N points, D disjoint sets of real sequences. Length
 in the unit sphere; times in frames.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo_points.distances import chamfer, pairwise_chamfer
 from genzoo_points.metrics import thin
@@ -18,7 +18,6 @@ from genzoo_points.metrics import thin
 if TYPE_CHECKING:
     from genzoo_points.motion.data import MotionData
 
-Sampler = Callable[[dict[str, Tensor], int], Tensor]
 
 QUANTILES = 200
 """Places at which the quantile functions of two sets are compared."""

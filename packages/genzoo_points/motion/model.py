@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+from genzoo.draws import GeneratorNoise, Noise
 from genzoo.families import Flow
 from genzoo.families.solvers import Solver
 from genzoo_points.cells import SUMMARY
@@ -85,7 +86,8 @@ class MotionFlow(GenerativeModel):
         found, past = (states(self._cells(x, order), places, cells) for x in (batch.x, cond["past"]))
         told = self._told(cond, past)
         found = base.basis(found, cond["known"])
-        outline = self.outline.loss(Batch(found, told), generator, noise=base.noise(told, generator))
+        white = GeneratorNoise(generator, batch.x.device)
+        outline = self.outline.loss(Batch(found, told), generator, noise=base.noise(told, white))
         known = self.reader(base.scaled(cells))
         some = torch.randperm(self.cells, device=cells.device, generator=generator)[: self.shown]
         of_cell = {"cell": known[:, some].flatten(0, 1)}
@@ -99,7 +101,7 @@ class MotionFlow(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         steps: int = 20,
         solver: Solver = "midpoint",
@@ -117,12 +119,12 @@ class MotionFlow(GenerativeModel):
         told = self._told(cond, states(before, places, cells))
         if temperature < 0:
             raise ValueError(f"temperature must not be negative, not {temperature:g}")
-        noise = temperature * self.outline.base.noise(told, generator)
-        made = self.outline.sample(n, told, generator, steps=steps, solver=solver, guidance=guidance, noise=noise)
+        start = temperature * self.outline.base.noise(told, noise)
+        made = self.outline.sample(n, told, noise, steps=steps, solver=solver, guidance=guidance, start=start)
         made = self.outline.base.basis.inverse(made, cond["known"])
         if not goes_on.all():
             known = self.reader(self.outline.base.scaled(summary_of(made[:, 0]))).flatten(0, 1)
-            drawn = self.detail.sample(n * self.cells, {"cell": known}, generator, steps=steps, solver=solver)
+            drawn = self.detail.sample(n * self.cells, {"cell": known}, noise, steps=steps, solver=solver)
             places = torch.where(goes_on, places, drawn.view_as(places))
         x = placed(made, places).flatten(2, 3)
         return torch.where(goes_on, reordered(x, order.argsort(dim=1)), x)

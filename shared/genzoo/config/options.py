@@ -32,8 +32,8 @@ def check_options(values: Mapping[str, Any], hints: Mapping[str, Any], where: st
 
 
 def split_options(model: Any, data: Any, options: Mapping[str, Any]) -> tuple[dict, dict]:
-    """Sorts sampling options into those of `data.condition` and those of `model.sample`, and checks their types."""
-    owners = [keywords(data.condition), keywords(model.sample)]
+    """Sorts sampling options into those of `data.request` and those of `model.sample`, and checks their types."""
+    owners = [keywords(data.request), keywords(model.sample)]
     found: tuple[dict, dict] = ({}, {})
     for key, value in options.items():
         for owner, mine in zip(owners, found, strict=True):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
+from genzoo.draws import Noise
 
 
 class Autoregressive(GenerativeModel):
@@ -100,7 +101,7 @@ class Autoregressive(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         length: int | None = None,
         temperature: float = 1.0,
@@ -120,7 +121,7 @@ class Autoregressive(GenerativeModel):
         stream = self.stream(
             n,
             cond,
-            generator,
+            noise,
             length=length,
             temperature=temperature,
             top_k=top_k,
@@ -141,7 +142,7 @@ class Autoregressive(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         length: int | None = None,
         temperature: float = 1.0,
@@ -168,7 +169,7 @@ class Autoregressive(GenerativeModel):
         Past the context the older half is forgotten and the memory rebuilt from the newer half, so that the network
         always sees what it was trained on: half a context at least, a whole one at most (to whole periods of the net).
         """
-        device, net, context = generator.device, self.net, self.net.context
+        device, net, context = noise.device, self.net, self.net.context
         length = torch.Size(self.spec.shape).numel() if length is None else length
         if length < 1:
             raise ValueError(f"length must be at least 1, not {length}")
@@ -187,7 +188,7 @@ class Autoregressive(GenerativeModel):
             if copies == 2:
                 labelled, unlabelled = logits.chunk(2)
                 logits = unlabelled + guidance * (labelled - unlabelled)
-            token = pick(logits, generator, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+            token = pick(logits, noise, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
             if given is not None:
                 token = torch.where(given[:, t] >= 0, given[:, t].to(token), token)
             shown = token.masked_fill(done, -1)
@@ -225,7 +226,7 @@ class Autoregressive(GenerativeModel):
 
 def pick(
     logits: Tensor,
-    generator: torch.Generator,
+    noise: Noise,
     *,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -253,4 +254,4 @@ def pick(
         probability = ordered.softmax(dim=-1)
         beyond = probability.cumsum(dim=-1) - probability >= top_p  # the first is always kept
         logits = logits.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    return noise.choose(logits.softmax(dim=-1))

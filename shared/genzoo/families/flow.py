@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, GenerativeModel, Loss, Spec
+from genzoo.draws import Noise
 from genzoo.families.solvers import Solver, solve
 from genzoo.families.stochastic import Path, stochastic
 
@@ -138,13 +139,13 @@ class Flow(GenerativeModel):
         self,
         n: int,
         cond: Mapping[str, Tensor],
-        generator: torch.Generator,
+        noise: Noise,
         *,
         steps: int = 20,
         solver: Solver = "midpoint",
         guidance: float = 1.0,
         temperature: float = 1.0,
-        noise: Tensor | None = None,
+        start: Tensor | None = None,
         project: bool = True,
     ) -> Tensor:
         """[n, *shape], by solving dx/dt = velocity from t = 0 to 1. Differentiable.
@@ -153,7 +154,7 @@ class Flow(GenerativeModel):
         solver: "stochastic" draws new noise on the way (`families.stochastic`), which needs more steps.
         guidance: velocity = unlabelled + guidance (labelled - unlabelled); 1 is plain sampling (Ho & Salimans 2022).
         temperature: of the noise the paths start from, times its standard deviation; above 1 samples spread wider.
-        noise: start from this x_0 [n, *shape], in the base's units, in place of a fresh one (interpolation).
+        start: this x_0 [n, *shape], in the base's units, in place of a fresh one (interpolation).
         project: false samples without the projection, as if the model had none: it takes no part in the training.
         """
         if steps < 1:
@@ -164,10 +165,10 @@ class Flow(GenerativeModel):
             raise ValueError(
                 "solver=heun asks how data move when they are there, which estimate=data cannot say: choose midpoint"
             )
-        device, shape = generator.device, (n, *self.spec.shape)
-        if noise is not None and noise.shape != shape:
-            raise ValueError(f"noise must have the shape {shape}, not {tuple(noise.shape)}")
-        x = temperature * torch.randn(shape, device=device, generator=generator) if noise is None else noise
+        shape = (n, *self.spec.shape)
+        if start is not None and start.shape != shape:
+            raise ValueError(f"start must have the shape {shape}, not {tuple(start.shape)}")
+        x = temperature * noise.normal(*shape) if start is None else start
         mean, std, known = self._base(cond, n)
         cond, projection = {**cond, **known}, self.project if project else None
         plain_velocity = self._field(cond, guidance)
@@ -182,7 +183,7 @@ class Flow(GenerativeModel):
 
         times = [self.shifted(i / steps) for i in range(steps + 1)]
         if solver == "stochastic":
-            x = mean + std * stochastic(velocity, x, times, generator, self.path)
+            x = mean + std * stochastic(velocity, x, times, noise, self.path)
         else:
             x = mean + std * solve(solver, velocity, x, times)
         return projection(x, cond) if projection else x

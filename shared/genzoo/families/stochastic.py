@@ -10,6 +10,7 @@ from typing import Literal, Optional
 import torch
 from torch import Tensor
 
+from genzoo.draws import Noise
 from genzoo.families.solvers import Velocity
 
 SHARE = 0.7
@@ -76,9 +77,7 @@ def of_samples(x: Tensor, n: int) -> Tensor:
     return x.square().reshape(n, -1).sum(dim=1)
 
 
-def stochastic(
-    velocity: Velocity, x: Tensor, times: list[float], generator: torch.Generator, path: Path | None = None
-) -> Tensor:
+def stochastic(velocity: Velocity, x: Tensor, times: list[float], noise: Noise, path: Path | None = None) -> Tensor:
     """From noise x at times[0] = 0 to a sample at times[-1] = 1. Of what a state x_t is made of by the estimate,
     t x_1 + (1 - t) x_0, the next one keeps x_1, and of x_0 so much that with the new noise its variance is right: what
     is distributed as the flow's states stays so, up to the error of the steps (Song et al. 2021, DDIM, eq. 12 and 16,
@@ -90,13 +89,12 @@ def stochastic(
         learns = path.gradient == "score" or (path.gradient == "sample" and i >= count - path.learned)
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             v = velocity(x, now)
-            clean, noise = x + (1 - now) * v, x - now * v
+            clean, start = x + (1 - now) * v, x - now * v
             if final:
                 x = path.step(clean, LAST, clean, final)
                 continue
             left = 1 - then
             std = SHARE * left * (1 - (left * now / ((1 - now) * then)) ** 2) ** 0.5
-            mean = then * clean + (left**2 - std**2) ** 0.5 * noise
-            fresh = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
-            x = path.step(mean, std, mean + std * fresh, final)
+            mean = then * clean + (left**2 - std**2) ** 0.5 * start
+            x = path.step(mean, std, mean + std * noise.normal(*x.shape, dtype=x.dtype), final)
     return x

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Spec, Verdict
+from genzoo.draws import GeneratorNoise
 
 STEP = 0.02
 """Noise by which continuous examples are moved to measure the critic's slope, over their standard deviation."""
@@ -133,7 +134,7 @@ class Adversarial(Objective):
         logs = {"fooled": (ahead.detach() > 0).float().mean()}
         if same is not None:
             with torch.no_grad():
-                aim = self.start.sample(len(batch), batch.cond, same, **self.teacher)
+                aim = self.start.sample(len(batch), batch.cond, GeneratorNoise(same), **self.teacher)
             apart = (fake - aim).square().mean() / aim.var().clamp(min=1e-8)
             total = total + self.distil * apart
             logs["apart"] = apart.detach()
@@ -173,10 +174,11 @@ class Adversarial(Objective):
         if way == "x_hat":
             own = model(batch, generator)
             return own.x_hat, own
+        noise = GeneratorNoise(generator)
         if way == "sample":
-            return model(len(batch), batch.cond, generator, call="sample", **self.sampler), None
+            return model(len(batch), batch.cond, noise, call="sample", **self.sampler), None
         with torch.no_grad(), evaluating(bare):
-            return bare.sample(len(batch), batch.cond, generator, **self.told | self.sampler).clone(), None
+            return bare.sample(len(batch), batch.cond, noise, **self.told | self.sampler).clone(), None
 
 
 @contextmanager

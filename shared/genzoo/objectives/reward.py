@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genzoo.contract import Batch, Data, GenerativeModel, Objective, Spec, Verdict
+from genzoo.draws import GeneratorNoise
 from genzoo.errors import UserError
 from genzoo.families.flow import Flow, recorded
 from genzoo.families.stochastic import Path
@@ -117,7 +118,7 @@ class Reward(Objective):
 
     def initialise(self, data: Data) -> None:
         self.data = data
-        self.asked = None if self.ask is None else data.condition(1, **self.ask)[0]
+        self.asked = None if self.ask is None else data.request(1, **self.ask).cond
 
     def begin(self, model: GenerativeModel) -> None:
         self.start = copy.deepcopy(model).requires_grad_(False).eval()
@@ -161,7 +162,7 @@ class Reward(Objective):
         self, model: Callable[..., Any], bare: GenerativeModel, n: int, cond: dict[str, Tensor], draw: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad(), evaluating(bare):
-            x = bare.sample(n, cond, draw, **self.told).clone()
+            x = bare.sample(n, cond, GeneratorNoise(draw), **self.told).clone()
         reward = self._of(self.function, x, cond)
         with evaluating(bare):
             log_prob = model(x, cond, call="log_prob")
@@ -178,7 +179,7 @@ class Reward(Objective):
         way = self._way(cond, n, draw.device)
         path = Path(way, self.learned)
         with recorded(bare, path), evaluating(bare):
-            x = model(n, cond, draw, call="sample", steps=self.steps, solver="stochastic")
+            x = model(n, cond, GeneratorNoise(draw), call="sample", steps=self.steps, solver="stochastic")
         kl = path.kl(self._followed(path, n, cond, draw), n)
         logs = {"kl_path_bound": kl.detach().mean()}
         if way == "sample":
@@ -196,7 +197,7 @@ class Reward(Objective):
             rows = min(n, 2)
             some = {name: value[:rows] for name, value in cond.items()}
             with torch.no_grad():
-                x = self.start.sample(rows, some, torch.Generator(device).manual_seed(0), steps=self.steps)
+                x = self.start.sample(rows, some, no_matter(device), steps=self.steps)
             found = self.function(x.requires_grad_(), self.data, some)
             self.differentiable = isinstance(found, Tensor) and found.requires_grad
         if self.through == "sample" and not self.differentiable:
@@ -207,9 +208,7 @@ class Reward(Objective):
     def _followed(self, path: Path, n: int, cond: dict[str, Tensor], draw: torch.Generator) -> Path:
         """What the start makes of the same path."""
         with recorded(self.start, Path(given=path)) as theirs:
-            self.start.sample(
-                n, cond, torch.Generator(draw.device).manual_seed(0), steps=self.steps, solver="stochastic"
-            )
+            self.start.sample(n, cond, no_matter(draw.device), steps=self.steps, solver="stochastic")
         return theirs
 
     def _of(self, function: Function, x: Tensor, cond: dict[str, Tensor]) -> Tensor:
@@ -284,10 +283,10 @@ class Reward(Objective):
     ) -> tuple[Tensor, Tensor]:
         """Samples, and what each contributes to the KL divergence, [n]."""
         if model.scored:
-            x = model.sample(n, cond, generator, **self.told).clone()
+            x = model.sample(n, cond, GeneratorNoise(generator), **self.told).clone()
             return x, model.log_prob(x, cond) - self.start.log_prob(x, cond)
         with recorded(model, Path()) as path:
-            x = model.sample(n, cond, generator, steps=self.steps, solver="stochastic")
+            x = model.sample(n, cond, GeneratorNoise(generator), steps=self.steps, solver="stochastic")
         return x, path.kl(self._followed(path, n, cond, generator), n)
 
     def _listed_kl(self, model: GenerativeModel, device: torch.device) -> Tensor | None:
@@ -324,3 +323,8 @@ class Reward(Objective):
         if not fallen:
             self.kept += 1
         return Verdict(not fallen)
+
+
+def no_matter(device: torch.device) -> GeneratorNoise:
+    """Noise that nothing depends on."""
+    return GeneratorNoise(torch.Generator(device).manual_seed(0))

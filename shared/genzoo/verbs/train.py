@@ -186,7 +186,6 @@ def fit_run(run: Run, loggers: Sequence[Logger], processes: int) -> None:
 
     folder, options, data = run.folder, run.options, run.data
     parameters = sum(p.numel() for p in run.model.parameters())
-    shown = api.Trained(run.model, data, run.settings, run.first, folder.path)
     config_yaml = ""
     main = bool(loggers)
 
@@ -219,13 +218,12 @@ def fit_run(run: Run, loggers: Sequence[Logger], processes: int) -> None:
         def validated(step: int, averaged: GenerativeModel) -> None:
             if not run.settings["samples"]:
                 return
-            shown.model = averaged.eval()
+            shown = api.Model(averaged.eval(), data, run.settings, step, folder.path)
             made = shown.sample(run.settings["samples"], seed=0)
             averaged.train()
-            shown.write(made, folder.samples / f"step_{step:06d}")
-            words = printable(data.describe(made[0].cpu()))
-            if words:
-                progress.say(f"\n--- sample at step {step} ---\n{words}\n---")
+            made.write(folder.samples / f"step_{step:06d}")
+            if made[0].words[0]:
+                progress.say(f"\n--- sample at step {step} ---\n{printable(made[0].words[0])}\n---")
 
         def stopped(step: int, why: str) -> None:
             progress.say(f"stopped at step {step}: {why}")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from genzoo.contract import Spec
+from genzoo.draws import GeneratorNoise
 from genzoo.families import Autoregressive
 from genzoo_audio.music.net import NO_INTERVAL, REACH, MusicTransformer, interval
 from genzoo_audio.music.tokens import END, VOCAB
@@ -97,12 +98,16 @@ def test_family(tokens):
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.1)
     made = [
-        model.sample(2, {}, torch.Generator().manual_seed(3), length=4 * 38, cache=cache, temperature=2.0)
+        model.sample(
+            2, {}, GeneratorNoise(torch.Generator().manual_seed(3)), length=4 * 38, cache=cache, temperature=2.0
+        )
         for cache in (True, False)
     ]
     assert torch.equal(*made)
     melody = tokens[:, 1 : 4 * 16 : 4]
-    made = model.sample(2, {"melody": melody}, torch.Generator().manual_seed(0), length=4 * 16, temperature=2.0)
+    made = model.sample(
+        2, {"melody": melody}, GeneratorNoise(torch.Generator().manual_seed(0)), length=4 * 16, temperature=2.0
+    )
     assert torch.equal(made[:, ::4], melody)
     total = model.log_prob(made, {"melody": melody})
     assert torch.isfinite(total).all()

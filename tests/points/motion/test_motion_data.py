@@ -121,7 +121,7 @@ def test_rate(tmp_path):
 
 def test_following(data):
     """The past of the next piece is the end of this one."""
-    cond, _ = data.condition(2)
+    cond = data.request(2).cond
     x = torch.randn(2, 8, 64, 3)
     after = data.follow(x, cond)
     assert torch.equal(after["past"], x[:, 4:])
@@ -138,16 +138,17 @@ def test_context(tmp_path):
     data = made(path=str(tmp_path / "walks.npy"), rate_hz=10.0, normalise="sequence")
     walk = walks(1, 9)[0] + 100
     np.savez(tmp_path / "walk.npz", points=walk, rate_hz=20.0)
-    cond, _ = data.condition(3, context=str(tmp_path / "walk.npz"))
-    place = data.wishes["place"]
+    request = data.request(3, context=str(tmp_path / "walk.npz"))
+    cond, place = request.cond, request.show.place
     told = data.decode(cond["past"][0].double(), place)
     np.testing.assert_allclose(told, walk[2::2], atol=1e-3)
     assert cond["known"].tolist() == [4, 4, 4]
-    cond, _ = data.condition(1, context=str(tmp_path / "walk.npz"), context_frames=2)
+    request = data.request(1, context=str(tmp_path / "walk.npz"), context_frames=2)
+    cond = request.cond
     assert cond["known"].tolist() == [2]
     np.testing.assert_allclose(data.decode(cond["past"][0, 2:].double(), place), walk[[0, 2]], atol=1e-3)
     assert not cond["past"][0, :2].any()
-    assert len(data.after(torch.zeros(1, 8, 64, 3))[0]) == 10
+    assert data.joined([(torch.zeros(1, 8, 64, 3), cond)], request.show.given).shape[1] == 10
 
 
 @pytest.mark.parametrize(

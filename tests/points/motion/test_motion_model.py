@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genzoo.contract import Batch, Spec
+from genzoo.draws import GeneratorNoise
 from genzoo.families import Flow
 from genzoo_points.motion.basis import (
     STATE,
@@ -172,11 +173,11 @@ def test_the_law_knows_what_goes_together():
     assert law.stretch[0, 0, 0] == pytest.approx(20, rel=0.05)
     assert law.rest[0, 0] == pytest.approx(0.5, rel=0.02)
     cond = {"past": torch.zeros(4000, P, C, STATE), "known": torch.zeros(4000)}
-    noise = law.noise(cond, generator).flatten(1)
+    noise = law.noise(cond, GeneratorNoise(generator)).flatten(1)
     assert (noise @ pattern).std() == pytest.approx(20, rel=0.05)
     away = noise - (noise @ pattern)[:, None] * pattern
     assert away.square().sum(1).mean().sqrt() == pytest.approx(0.5 * (len(pattern) - 1) ** 0.5, rel=0.02)
-    other = law.noise({**cond, "known": torch.ones(4000)}, generator)
+    other = law.noise({**cond, "known": torch.ones(4000)}, GeneratorNoise(generator))
     assert other.std() == pytest.approx(1, rel=0.01)
 
 
@@ -185,7 +186,7 @@ def test_noise_moves_as_the_data(data, model):
     batch = data.batch(3, 128, "train")
     cond = {name: value for name, value in batch.cond.items()}
     cond |= {"past": torch.zeros_like(cond["past"]), "known": torch.zeros(128)}
-    made = model.sample(128, cond, torch.Generator().manual_seed(0), steps=1)
+    made = model.sample(128, cond, GeneratorNoise(torch.Generator().manual_seed(0)), steps=1)
     mine, real = ((x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]).norm(dim=-1).mean() for x in (made, batch.x))
     assert 0.7 < mine / real < 1.5
     white = torch.randn_like(batch.x) * batch.x.std()
@@ -202,7 +203,7 @@ def test_order_of_points_changes_nothing(data, model):
     losses = [model.loss(b, torch.Generator().manual_seed(2)) for b in (batch, other)]
     torch.testing.assert_close(losses[0].value, losses[1].value)
     torch.testing.assert_close(losses[0].x_hat[:, :, mixed], losses[1].x_hat)
-    made = [model.sample(6, b.cond, torch.Generator().manual_seed(3), steps=2) for b in (batch, other)]
+    made = [model.sample(6, b.cond, GeneratorNoise(torch.Generator().manual_seed(3)), steps=2) for b in (batch, other)]
     torch.testing.assert_close(made[0][:, :, mixed], made[1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(made[0], made[1])
 
@@ -213,7 +214,7 @@ def test_only_given_frames_are_seen(data, model):
     cond = {**cond, "past": torch.randn(4, P, N, 3), "known": torch.tensor([0.0, 1, 2, 4])}
 
     def sample(past):
-        return model.sample(4, {**cond, "past": past}, torch.Generator().manual_seed(0), steps=2)
+        return model.sample(4, {**cond, "past": past}, GeneratorNoise(torch.Generator().manual_seed(0)), steps=2)
 
     first = sample(cond["past"])
     hidden = (torch.arange(P, 0, -1) > cond["known"][:, None]).view(4, P, 1, 1)
@@ -229,7 +230,7 @@ def test_one_label_is_not_another(data, model):
 
     def sample(label, **options):
         told = {**cond, "label": torch.full((2,), label)}
-        return model.sample(2, told, torch.Generator().manual_seed(0), steps=2, **options)
+        return model.sample(2, told, GeneratorNoise(torch.Generator().manual_seed(0)), steps=2, **options)
 
     assert not torch.allclose(sample(0), sample(1))
     assert sample(0, guidance=2.0).shape == (2, T, N, 3)
