@@ -633,8 +633,8 @@ def test_flows(smoke_run_of, tmp_path, preset, reward, words):
     ("preset", "reward", "words"),
     [
         ("audio", "bright", ("trainer.lr=0.01", "trainer.batch_size=96", "trainer.ema=0.5", "objective.samples=256")),
-        ("music", "voice_leading", ()),
-        ("music", "clear_key", ()),
+        pytest.param("music", "voice_leading", (), marks=pytest.mark.slow),
+        pytest.param("music", "clear_key", (), marks=pytest.mark.slow),
     ],
 )
 def test_tokens(smoke_run_of, tmp_path, preset, reward, words):

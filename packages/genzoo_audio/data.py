@@ -17,6 +17,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
+from genzoo.folders import check_share, choosing, rows_of
 from genzoo_audio.files import HIGHEST_HZ, read_audio, write_wav
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class AudioData(Data):
         "{digit}_{speaker}_{}", a label in each pair of braces that has a name.
     val_match: files whose names match are the validation split ("*_[0-4].wav"); default a seeded share of each label,
         val_fraction.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     trim_db: silence before and after the sound is cut, as far as it is so many dB below the peak; default: kept.
     on_error: at a broken file: stop, or skip it and say so.
     max_s: longer files are broken, in seconds.
@@ -52,6 +55,7 @@ class AudioData(Data):
         labels: str | None = None,
         val_match: str | None = None,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         trim_db: float | None = None,
         on_error: Literal["stop", "skip"] = "stop",
         max_s: float = 600.0,
@@ -62,7 +66,8 @@ class AudioData(Data):
             raise UserError(f"data.seconds must be more than 0, not {seconds}")
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
-        self.path, self.seconds, self.seed = path, seconds, seed
+        check_share(select_fraction)
+        self.path, self.seconds, self.seed, self.select_fraction = path, seconds, seed, select_fraction
         self.asked = dict(
             rate_hz=rate_hz,
             labels=labels,
@@ -76,6 +81,7 @@ class AudioData(Data):
         )
         self.fitted: dict[str, Any] = {}
         self.clips: Clips | None = None
+        self.rows: dict[str, np.ndarray] = {}
 
     # ---- what there is
 
@@ -106,11 +112,14 @@ class AudioData(Data):
             )
         index = {name: i for i, name in enumerate(self.classes)}
         self.label_of = np.array([index.get(name, 0) for name in self.clips.labels], dtype=np.int64)
-        self.rows = {"train": np.flatnonzero(~self.clips.val), "val": np.flatnonzero(self.clips.val)}
+        self.rows = choosing(rows_of(self.clips.split), self.select_fraction, self.seed)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.rows)
 
     def _rows(self, split: str) -> np.ndarray:
-        if split not in self.rows:
-            raise UserError(f"split is train or val for audio, not {split!r}")
+        self.check_split(split)
         return self.rows[split]
 
     def lengths(self, split: str) -> np.ndarray:
@@ -250,7 +259,7 @@ class WaveData(AudioData):
 
     def prepare(self) -> None:
         super().prepare()
-        self._windows = {split: self.windows(split, self.lengths(split), self.size) for split in ("train", "val")}
+        self._windows = {split: self.windows(split, self.lengths(split), self.size) for split in self.splits}
 
     def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
         lengths, mine, waves, labels = self.lengths(split), self._rows(split), [], []

@@ -13,6 +13,7 @@ from torch import Tensor
 from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo.metrics import frechet_distance
+from genzoo.metrics.controls import another, three_ways
 from genzoo_audio import spectra
 from genzoo_audio.classifier import VERSION as CLASSIFIER
 from genzoo_audio.classifier import AudioClassifier
@@ -151,18 +152,21 @@ def label_agreement_of(
     *,
     split: str | None = None,
 ) -> dict[str, Any]:
-    """That of samples under the labels of `cond`, and, where a split is named, of its real clips: how often the
-    classifier is right. An empty sample counts as read wrong."""
+    """That of samples under the labels of `cond`, told them, told none and told another's, and, where a split is named,
+    of its real clips: how often the classifier is right. An empty sample counts as read wrong."""
     net, fields = data.classifier(), data.fitted["fields"]
     asked = data.parts_of(cond["label"].cpu().numpy())[0]
-    waves = [data.wave(x) for x in sample(dict(cond), 1)]
-    heard = np.array([len(wave) > 1 for wave in waves])
-    found = {name: 0.0 for name in (*fields, "all")} | {"protocol": {"classifier": READER, "version": VERSION}}
-    if heard.any():
-        found = label_agreement(net, [wave for wave in waves if len(wave) > 1], asked[heard], fields)
-    for name in (*fields, "all"):
-        found[name] *= heard.mean().item()
-    found["protocol"] |= {"samples": len(waves), "empty": int((~heard).sum())}
+    nothing = {"label": torch.full_like(cond["label"], len(data.classes))}
+    made = three_ways(sample, cond, 1, nothing=nothing, others=another(len(asked), cond["label"].cpu()))
+    found: dict[str, Any] = {"protocol": {"classifier": READER, "version": VERSION, "samples": len(asked)}}
+    for way, samples in made.items():
+        waves = [data.wave(x) for x in samples]
+        heard = np.array([len(wave) > 1 for wave in waves])
+        read = {name: 0.0 for name in (*fields, "all")}
+        if heard.any():
+            read |= label_agreement(net, [wave for wave in waves if len(wave) > 1], asked[heard], fields)
+        found[way] = {name: read[name] * heard.mean().item() for name in (*fields, "all")}
+        found["protocol"] |= {"empty": int((~heard).sum())} if way == "told" else {}
     if split is not None:
         clips, labels = data.real(split)
         found["real"] = label_agreement(net, clips, data.parts_of(labels)[0], fields)

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from genzoo.errors import UserError
-from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, validating
+from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, splits_of
 from genzoo.reading import judge, reading
 from genzoo_audio.files import HIGHEST_HZ, SUFFIXES, from_int16, to_int16
 from genzoo_audio.public import PUBLIC, place_of
@@ -43,7 +43,7 @@ class Clips:
     where each begins, and the end. names: the files, relative to the folder. labels: "" where there are none,
     "7_george" where there are two fields; fields: what they say: ("digit", "speaker"), ("label",) of folders, () of
     none.
-    val: bool [N], which are of the validation split.
+    split: [N], train, val or test.
     """
 
     rate_hz: int
@@ -52,7 +52,7 @@ class Clips:
     names: list[str]
     labels: list[str]
     fields: tuple[str, ...]
-    val: np.ndarray
+    split: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,8 +129,8 @@ def find_clips(
     names, found_labels = [found.name for found in usable], [found.label for found in usable]
     splits = [found.split for found in usable]
     options = {"val_match": val_match, "val_fraction": val_fraction, "seed": seed}
-    val = validating(path, names, found_labels, splits, **options)
-    return Clips(read.rate_hz, read.samples, np.array(starts, np.int64), names, found_labels, fields, val)
+    split = splits_of(path, names, found_labels, splits, **options)
+    return Clips(read.rate_hz, read.samples, np.array(starts, np.int64), names, found_labels, fields, split)
 
 
 def tunes(count: int, rate_hz: int, val_match: str | None, val_fraction: float, seed: int) -> Clips:
@@ -138,8 +138,8 @@ def tunes(count: int, rate_hz: int, val_match: str | None, val_fraction: float, 
     samples, starts, labels = embedded_tunes(count, rate_hz)
     names = [f"{label}_{i:03d}.wav" for i, label in enumerate(labels)]
     options = {"val_match": val_match, "val_fraction": val_fraction, "seed": seed}
-    val = validating("melodies", names, labels, [None] * len(names), **options)
-    return Clips(rate_hz, samples, starts, names, list(labels), ("timbre",), val)
+    split = splits_of("melodies", names, labels, [None] * len(names), **options)
+    return Clips(rate_hz, samples, starts, names, list(labels), ("timbre",), split)
 
 
 @lru_cache(maxsize=1)

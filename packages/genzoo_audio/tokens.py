@@ -51,6 +51,7 @@ class TokenData(AudioData):
         labels: str | None = None,
         val_match: str | None = None,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         trim_db: float | None = None,
         on_error: Literal["stop", "skip"] = "stop",
         max_s: float = 600.0,
@@ -70,6 +71,7 @@ class TokenData(AudioData):
             labels=labels,
             val_match=val_match,
             val_fraction=val_fraction,
+            select_fraction=select_fraction,
             trim_db=trim_db,
             on_error=on_error,
             max_s=max_s,
@@ -120,7 +122,7 @@ class TokenData(AudioData):
             raise UserError(f"data.rate_hz={self.asked['rate_hz']}: the codec is for {self.coding.rate_hz} Hz")
         super().prepare()
         offsets = [i * self.coding.hop // self.shifts for i in range(self.shifts)]
-        waves = {split: self.real(split)[0] for split in ("train", "val")}
+        waves = {split: self.real(split)[0] for split in self.splits}
         waves["train"] = [
             wave[offset:] if len(wave) > 2 * offset else wave for offset in offsets for wave in waves["train"]
         ]

@@ -18,6 +18,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, torch_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, still
+from genzoo.folders import check_share, in_order
 from genzoo.reading import Broken, judge, reading
 from genzoo_born import laws, metrics
 from genzoo_born.hypercube import MOST_BITS, digits, mmd2, mmd2_to_law, numbers
@@ -46,6 +47,8 @@ class BornData(Data):
     against.
     flip: probability that a bit differs from its peak's. temperature: of ising. ones: of cardinality, default half.
     val_path: CSV of the strings to validate on; default: the last `val_fraction` of the file.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     max_mb: larger files, and more strings from a law, are refused, in megabytes (of 8 bytes a bit).
     seed: of the law's own constants, of the strings drawn and of their order.
     """
@@ -65,6 +68,7 @@ class BornData(Data):
         ones: int | None = None,
         val_path: str | None = None,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         max_mb: float = MAX_MB,
         seed: int = 0,
     ) -> None:
@@ -78,7 +82,9 @@ class BornData(Data):
             raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
         self.path, self.rows, self.columns, self.count, self.seed = path, rows, columns, strings, seed
         self.peaks, self.flip, self.temperature, self.ones = peaks, flip, temperature, ones
+        check_share(select_fraction)
         self.val_path, self.val_fraction, self.max_mb = val_path, val_fraction, max_mb
+        self.select_fraction = select_fraction
         self.bits, self.trained = rows * columns, None
         self.x: dict[str, Tensor] = {}
         self.law: laws.Law | None = None
@@ -104,8 +110,7 @@ class BornData(Data):
             if self.val_path:
                 self.x = {"train": x, "val": self._read("val_path", self.val_path)}
             else:
-                cut = int(len(x) * (1 - self.val_fraction))
-                self.x = {"train": x[:cut], "val": x[cut:]}
+                self.x = in_order(x, self.val_fraction, 0)
             widths = {part.shape[1] for part in self.x.values()}
             if min(map(len, self.x.values())) < 1:
                 raise UserError(f"data.path={self.path} holds too few strings to keep some for validation")
@@ -117,6 +122,9 @@ class BornData(Data):
                 if self.law.bits != self.bits:
                     raise UserError(f"data.peaks={self.peaks} has {self.law.bits} bits, and data.path {self.bits}")
 
+        if self.select_fraction:
+            parts = in_order(self.x["train"], self.select_fraction, 0)
+            self.x = {"train": parts["train"], "val": parts["val"], "test": self.x["val"]}
         if self.trained not in (None, self.bits):
             raise UserError(f"the data has strings of {self.bits} bits, and the checkpoint of {self.trained}")
 
@@ -139,6 +147,10 @@ class BornData(Data):
         else:
             peaks = laws.spread_peaks(self.peaks, self.bits, self.seed)
         return laws.Blobs(peaks, self.flip)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.x)
 
     @property
     def spec(self) -> Spec:
@@ -252,8 +264,7 @@ class BornData(Data):
         self.bits = self.trained = state["bits"]
 
     def _split(self, split: str) -> Tensor:
-        if split not in self.x:
-            raise UserError(f"split is train or val for bit strings, not {split!r}")
+        self.check_split(split)
         return self.x[split]
 
 

@@ -19,6 +19,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator, torch_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
+from genzoo.folders import check_share, choosing, rows_of
 from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
 from genzoo_points.partial import random_part, resampled
 from genzoo_points.state import PointsState
@@ -52,6 +53,8 @@ class PointsData(Data):
         fit it already. Samples come back in the data's units; of "shape", in a middling size and place.
     val_fraction: share of each class that validates, where the files have no official split; 1 to score all of them.
     val_last: in its place, so many shapes, the last in the order of the files.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     mirror: axes along which examples are mirrored at random: "x", say, for aeroplanes.
     partial: share of examples that are told a part of themselves, of which completion is learned; seen: its points P.
     up: the axis that points up, for pictures.
@@ -72,6 +75,7 @@ class PointsData(Data):
         on_error: Literal["stop", "skip"] = "stop",
         max_mb: float = 500,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         val_last: int | None = None,
         mirror: str = "",
         partial: float = 0.0,
@@ -90,11 +94,13 @@ class PointsData(Data):
             raise UserError(f"data.mirror is of x, y and z, and data.up is one of them, not {mirror!r} and {up!r}")
         self.path, self.points, self.dense, self.normals = path, points, max(dense, points), normals
         self.mode, self.on_error, self.max_mb = normalise, on_error, max_mb
-        self.val_fraction, self.val_last = val_fraction, val_last
+        check_share(select_fraction)
+        self.val_fraction, self.val_last, self.select_fraction = val_fraction, val_last, select_fraction
         self.mirror = [AXES.index(axis) for axis in mirror]
         self.partial, self.seen, self.up, self.seed = partial, seen, up, seed
         self.embedded = dict(embedded or {})
         self.fitted: dict[str, Any] | None = None
+        self.rows: dict[str, np.ndarray] = {}
 
     # ---- what is there
 
@@ -126,7 +132,7 @@ class PointsData(Data):
                     "up": self.up,
                 }
             )
-        self.rows = self._split(shapes)
+        self.rows = choosing(rows_of(self._split(shapes)), self.select_fraction, self.seed)
         for split, rows in self.rows.items():
             if not len(rows) and not (begun and split == "train"):  # to score a model, no training shapes are needed
                 raise UserError(f"data.path={self.path}: of {len(self.x)} shapes none is left for {split}")
@@ -150,21 +156,23 @@ class PointsData(Data):
             up=self.up,
         )
 
-    def _split(self, shapes: Shapes) -> dict[str, np.ndarray]:
-        """Places of the shapes of each split."""
-        everything = np.arange(len(self.x))
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.rows)
+
+    def _split(self, shapes: Shapes) -> np.ndarray:
+        """The split of each shape, [M]."""
         if self.val_last is not None:
-            val = everything >= len(everything) - self.val_last
-        elif shapes.splits is not None:
-            val = np.array(shapes.splits) == "val"
-        else:
-            val = np.zeros(len(everything), bool)
-            kinds = self.labels if len(self.labels) else np.zeros(len(everything), int)
-            for kind in np.unique(kinds):
-                mine = numpy_generator("split", self.seed, int(kind)).permutation(np.flatnonzero(kinds == kind))
-                count = max(1, round(len(mine) * self.val_fraction))
-                val[mine[: count if self.val_fraction == 1 else min(count, len(mine) - 1)]] = True  # a lone one trains
-        return {"train": everything[~val], "val": everything[val]}
+            return np.where(np.arange(len(self.x)) < len(self.x) - self.val_last, "train", "val")
+        if shapes.splits is not None:
+            return np.array(shapes.splits)
+        kinds = self.labels if len(self.labels) else np.zeros(len(self.x), int)
+        found = np.full(len(kinds), "train")
+        for kind in np.unique(kinds):
+            mine = numpy_generator("split", self.seed, int(kind)).permutation(np.flatnonzero(kinds == kind))
+            count = max(1, round(len(mine) * self.val_fraction))
+            found[mine[: count if self.val_fraction == 1 else min(count, len(mine) - 1)]] = "val"  # a lone one trains
+        return found
 
     # ---- model space and the data's units
 
@@ -251,8 +259,7 @@ class PointsData(Data):
             yield self._batch(places, [self.example(at, split, "sweep", int(at), parts=self.partial) for at in places])
 
     def _rows(self, split: str) -> np.ndarray:
-        if split not in self.rows:
-            raise UserError(f"split is train or val for points, not {split!r}")
+        self.check_split(split)
         return self.rows[split]
 
     def fingerprint(self, split: str) -> str:

@@ -36,7 +36,7 @@ class Shapes:
 
     points: float32 [S, P, 3], or [S, P, 6] with unit normals. names: one a shape: its path below `data.path`,
     "file.npz[12]", or what the file itself calls it. labels: places in classes; None where there are no classes.
-    splits: "train" or "val", where the folders have an official split; else None. skipped: "file: reason".
+    splits: "train", "val" or "test", where the folders have an official split; else None. skipped: "file: reason".
     """
 
     points: Tensor
@@ -209,7 +209,7 @@ def read_all(
         names=names,
         labels=[place[label] for label in labels] if classes else None,
         classes=classes,
-        splits=splits if set(splits) == {"train", "val"} else None,
+        splits=splits if {"train", "val"} <= set(splits) else None,
         skipped=skipped,
     )
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo.metrics import nearest_neighbour_accuracy_of
+from genzoo.metrics.controls import agreement as asked_and_seen
+from genzoo.metrics.controls import another, three_ways
 from genzoo_points.distances import chamfer, check, nearest, pairwise_chamfer, pairwise_emd, pairwise_sinkhorn
 
 if TYPE_CHECKING:
@@ -159,25 +161,30 @@ def check_sets(a: Tensor, b: Tensor) -> None:
 
 
 def completion(data: "PointsData", sample: Sampler, split: str, count: int) -> dict[str, Any]:
-    """Parts of `count` shapes of a split, completed: CD of the result to the whole shape, beside that of the part
-    itself and that of the training shape which lies nearest to the part; means over the shapes."""
+    """Parts of `count` shapes of a split, completed without their label, as `genzoo sample partial=` does: CD of the
+    result to the whole shape, told the part, told nothing and told a part of another class (or shape), beside that of
+    the part itself and that of the training shape which lies nearest to the part; means over the shapes."""
     rows = data.rows[split]
     places = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
     found = [data.example(place, split, "completion", int(place), parts=1.0) for place in places]
     whole = torch.stack([x[:, :3] for x, _ in found])
     cond = data.told([part for _, part in found])
-    if data.classes:
-        cond["label"] = torch.from_numpy(data.labels[places])
-    made = sample(cond, 0)[..., :3]
+    kinds = torch.from_numpy(data.labels[places]) if data.classes else None
+    if kinds is not None:
+        cond["label"] = torch.full_like(kinds, len(data.classes))
+    ways = {"nothing": data.told([None] * len(found)), "others": another(len(found), kinds)}
+    made = {name: x[..., :3] for name, x in three_ways(sample, cond, 0, **ways).items()}
     train = data.reference(RETRIEVED, "train")
-    scores: dict[str, list[float]] = {"completed": [], "part": [], "nearest_training_shape": []}
-    for x, y, (_, part) in zip(whole, made, found, strict=True):
+    scores: dict[str, list[float]] = {name: [] for name in (*made, "part", "nearest_training_shape")}
+    for i, (x, (_, part)) in enumerate(zip(whole, found, strict=True)):
         distances = nearest(part.expand(len(train), -1, -1), train)[0].mean(dim=(1, 2))
-        guesses = {"completed": y, "part": part.unique(dim=0), "nearest_training_shape": train[distances.argmin()]}
+        guesses = {name: y[i] for name, y in made.items()}
+        guesses |= {"part": part.unique(dim=0), "nearest_training_shape": train[distances.argmin()]}
         for name, guess in guesses.items():
             scores[name].append(chamfer(guess[None], x[None]).item())
     means = {name: sum(values) / len(values) for name, values in scores.items()}
-    return {"cd": means, "completed_over_part": means["completed"] / means["part"], "shapes": len(places)}
+    over = {name: means[name] / means["part"] for name in made}
+    return {"cd": means, "over_part": over, "shapes": len(places), "label": "not told"}
 
 
 def agreement(data: "PointsData", sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
@@ -187,10 +194,11 @@ def agreement(data: "PointsData", sample: Sampler, split: str, a_class: int) -> 
 
     net = classifier(data)
     label = torch.arange(len(data.classes)).repeat_interleave(a_class)
-    right = read(net, sample({**data.told([None] * len(label)), "label": label}, 1)) == label
+    cond = {**data.told([None] * len(label)), "label": label}
+    shares, right = asked_and_seen(sample, lambda x: read(net, x), cond, classes=len(data.classes), seed=1)
     batches = [(read(net, batch.x) == batch.cond["label"]).double() for batch in data.sweep(split, 64)]
     return {
-        "asked_label": right.double().mean().item(),
+        "asked_label": shares,
         "by_class": dict(zip(data.classes, right.double().view(-1, a_class).mean(1).tolist(), strict=True)),
         "real": torch.cat(batches).mean().item(),
         "samples": len(label),

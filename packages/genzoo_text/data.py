@@ -17,6 +17,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Words
+from genzoo.folders import check_share, in_order
 from genzoo.reading import printable
 from genzoo_text import metrics, sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
@@ -36,6 +37,8 @@ class TextData(Data):
     tokenizer: char, byte or bpe; vocab_size: number of bpe pieces.
     context: tokens T of an example.
     val_fraction: the last part of the text, kept for validation.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     column: the text field of jsonl files and Hugging Face sets.
     stride: step between windows in `sweep`, default context // 2: each token is scored once, with at least
         context - stride tokens before it.
@@ -53,6 +56,7 @@ class TextData(Data):
         vocab_size: int = 1024,
         context: int = 256,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         column: str = "text",
         stride: int | None = None,
         max_mb: float = sources.MAX_MB,
@@ -62,19 +66,20 @@ class TextData(Data):
             raise UserError(f"data.context must be at least 2, not {context}")
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
+        check_share(select_fraction)
         if stride is not None and not 1 <= stride <= context:
             raise UserError(f"data.stride must lie between 1 and the context of {context}, not {stride}")
         self.path, self.column, self.max_mb, self.seed = path, column, max_mb, seed
         self.kind, self.vocab_size = tokenizer, vocab_size
-        self.context, self.val_fraction, self.stride = context, val_fraction, stride or max(1, context // 2)
+        self.context, self.stride = context, stride or max(1, context // 2)
+        self.val_fraction, self.select_fraction = val_fraction, select_fraction
         self.tokenizer: Tokenizer | None = None
         self.text: dict[str, str] = {}
         self.tokens: dict[str, Tensor] = {}
 
     def prepare(self) -> None:
         text = sources.read(self.path, self.column, self.max_mb)
-        cut = int(len(text) * (1 - self.val_fraction))
-        self.text = {"train": text[:cut], "val": text[cut:]}
+        self.text = in_order(text, self.val_fraction, self.select_fraction)
         if self.tokenizer is None:
             self.tokenizer = fit_tokenizer(self.kind, text, self.vocab_size)
         small = np.uint16 if self.tokenizer.vocab <= 1 << 16 else np.int32
@@ -86,6 +91,10 @@ class TextData(Data):
                     f"{self.context}: give more text, a smaller data.context, or another data.val_fraction"
                 )
             self.tokens[split] = tokens
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.tokens)
 
     @property
     def spec(self) -> Spec:
@@ -194,8 +203,7 @@ class TextData(Data):
         self.tokenizer = load_tokenizer(state["tokenizer"])
 
     def _split(self, split: str) -> Tensor:
-        if split not in self.tokens:
-            raise UserError(f"split is train or val for text, not {split!r}")
+        self.check_split(split)
         return self.tokens[split]
 
     def _decode(self, tokens: Any) -> str:

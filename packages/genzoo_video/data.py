@@ -19,6 +19,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, film
+from genzoo.folders import check_share, choosing, rows_of
 from genzoo_video.latents import Latents, Pixels, load_space
 from genzoo_video.state import VideoState
 
@@ -57,6 +58,8 @@ class VideoData(Data):
     turn: whether training clips are mirrored and turned by quarters at random, for clips that have no up: maps, cells.
     val_match, val_fraction, val_frames: what validates: names that match, a share of each label, or of a lone file its
         last frames.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     autoencoder: a checkpoint of preset video_autoencoder, in whose latents the model then works; it travels inside this
         model's checkpoints. What is told is then a multiple of its frames.
     embedded: options of path=glyphs: clips (for training; a tenth as many validate), glyphs (1 or 2 in a clip).
@@ -77,6 +80,7 @@ class VideoData(Data):
         turn: bool = False,
         val_match: str | None = None,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         val_frames: int | None = None,
         on_error: Literal["stop", "skip"] = "stop",
         max_mb: float = 500,
@@ -96,7 +100,9 @@ class VideoData(Data):
         if unknown := set(embedded or {}) - set(EMBEDDED):
             raise UserError(f"unknown key data.embedded.{min(unknown)}; there are: {', '.join(EMBEDDED)}")
         self.path, self.frames, self.known, self.continued = path, frames, known, continued
+        check_share(select_fraction)
         self.turn, self.autoencoder, self.seed = turn, autoencoder, seed
+        self.select_fraction = select_fraction
         self.embedded = EMBEDDED | (embedded or {})
         self.found = dict(
             size=None if size is None else tuple(size),
@@ -113,6 +119,7 @@ class VideoData(Data):
         self.fitted: dict[str, Any] | None = None
         self.space: Pixels | Latents | None = None
         self.motion: Motion | None = None
+        self.windows: dict[str, np.ndarray] = {}
 
     # ---- what is there
 
@@ -137,7 +144,8 @@ class VideoData(Data):
         self.videos = videos
         index = {name: i for i, name in enumerate(kinds)}
         self.label_of = np.array([index.get(name, 0) for name in videos.labels], dtype=np.int64)
-        self.windows = {"train": self._windows(~videos.val), "val": self._windows(videos.val)}
+        clips = choosing(rows_of(videos.split), self.select_fraction, self.seed)
+        self.windows = {split: self._windows(mine) for split, mine in clips.items()}
         for split, windows in self.windows.items():
             if not len(windows) and not (begun and split == "train"):
                 raise UserError(f"data.path={self.path} leaves no clip of {self.frames} frames for {split}")
@@ -163,14 +171,18 @@ class VideoData(Data):
         )
         names = [f"glyphs[{i}]" for i in range(clips)]
         starts = np.arange(clips + 1) * self.frames
-        frames = x.reshape(-1, height, width, 1)
-        return Videos(frames, starts, names, labels, kinds(glyphs), GLYPHS_FPS, np.arange(clips) >= train)
+        frames, split = x.reshape(-1, height, width, 1), np.where(np.arange(clips) < train, "train", "val")
+        return Videos(frames, starts, names, labels, kinds(glyphs), GLYPHS_FPS, split)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.windows)
 
     def _windows(self, mine: np.ndarray) -> np.ndarray:
-        """(clip, first frame) of all windows of a split, [M, 2]."""
+        """(clip, first frame) of all windows of some clips, [M, 2]."""
         found = [
             np.stack(np.broadcast_arrays(clip, np.arange(count - self.frames + 1)), axis=1)
-            for clip in np.flatnonzero(mine)
+            for clip in mine
             if (count := self.videos.starts[clip + 1] - self.videos.starts[clip]) >= self.frames
         ]
         return np.concatenate(found) if found else np.zeros((0, 2), int)
@@ -252,8 +264,7 @@ class VideoData(Data):
         return np.where(draw.random(size) < self.continued, some, 0)
 
     def _split(self, split: str) -> np.ndarray:
-        if split not in self.windows:
-            raise UserError(f"split is train or val for video, not {split!r}")
+        self.check_split(split)
         return self.windows[split]
 
     def fingerprint(self, split: str) -> str:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from genzoo.contract import Sampler
 from genzoo.errors import UserError
 from genzoo.metrics import class_coverage, frechet_distance
+from genzoo.metrics.controls import another, three_ways
 from genzoo.reading import reading
 from genzoo_video.classifier import VERSION as READER
 from genzoo_video.classifier import clip_reader, features_of, labels_of
@@ -75,14 +76,16 @@ def agreement(data: "VideoData", sample: Sampler, split: str, a_class: int) -> d
     net = clip_reader(data)
     label = torch.arange(len(data.classes)).repeat_interleave(a_class)
     nothing = torch.zeros(len(label), *data.spec.shape)
-    made = data.pixels(sample(data.told(nothing, [0] * len(label)) | {"label": label}, 1))
+    cond = data.told(nothing, [0] * len(label)) | {"label": label}
+    ways = {"nothing": {"label": torch.full_like(label, len(data.classes))}, "others": another(len(label), label)}
+    made = {name: data.pixels(x) for name, x in three_ways(sample, cond, 1, **ways).items()}
     real = data.real(split, len(label))
     real.x = data.pixels(real.x)
-    right = labels_of(net, made) == label
+    right = {name: labels_of(net, x) == label for name, x in made.items()}
     scores: dict[str, Any] = {
         "label_agreement": {
-            "asked_label": right.double().mean().item(),
-            "worst_class": right.double().view(-1, a_class).mean(1).min().item(),
+            "asked_label": {name: found.double().mean().item() for name, found in right.items()},
+            "worst_class": right["told"].double().view(-1, a_class).mean(1).min().item(),
             "real": (labels_of(net, real.x) == real.cond["label"]).double().mean().item(),
             "samples": len(label),
         }
@@ -91,10 +94,10 @@ def agreement(data: "VideoData", sample: Sampler, split: str, a_class: int) -> d
         from genzoo_video.tracking import physics, track
 
         glyphs = data.embedded["glyphs"]
-        tracked = track(brightness(made), glyphs).labels(glyphs) == label
+        tracked = track(brightness(made["told"]), glyphs).labels(glyphs) == label
         scores["label_agreement"]["tracked_label"] = tracked.double().mean().item()
         scores["physics"] = {
-            "samples": physics(brightness(made), glyphs),
+            "samples": physics(brightness(made["told"]), glyphs),
             "real": physics(brightness(real.x), glyphs),
         }
     return scores
@@ -118,14 +121,20 @@ def brightness(x: Tensor) -> Tensor:
 def continuation(
     data: "VideoData", sample: Sampler, split: str, *, clips: int, context_frames: int, ahead: int, members: int
 ) -> dict[str, Any]:
-    """Real clips of the split from their first frames on: errors of a sample, of the mean of several, and of the last
-    given frame standing still, over the next `ahead` frames."""
-    real = data.real(split, clips)
-    cond = data.told(real.x, [context_frames] * len(real)) | {k: v for k, v in real.cond.items() if k == "label"}
-    made = [data.pixels(sample(cond, 2 + member)) for member in range(members)]
+    """Real clips of the split from their first frames on, without their label, as `genzoo sample context=` goes on:
+    errors of a sample (told the frames, told none, told another clip's), of the mean of several, and of the last given
+    frame standing still, over the next `ahead` frames; and whether a classifier still reads the clip's label."""
+    real, n = data.real(split, clips), len(data.classes)
+    cond, kinds = data.told(real.x, [context_frames] * len(real)), real.cond.get("label")
+    if kinds is not None:
+        cond["label"] = torch.full_like(kinds, n)
+    ways = {"nothing": data.told(torch.zeros_like(real.x), [0] * len(real)), "others": another(len(real), kinds)}
+    controls = {name: data.pixels(x) for name, x in three_ways(sample, cond, 2, **ways).items()}
+    made = [controls["told"], *(data.pixels(sample(cond, 2 + member)) for member in range(1, members))]
     last, x = context_frames + ahead, data.pixels(real.x)
     truth, still = x[:, :, context_frames:last], x[:, :, context_frames - 1 : context_frames]
-    guesses = {"sample": made[0][:, :, context_frames:last], "copy_last_frame": still.expand_as(truth)}
+    guesses = {name: x_made[:, :, context_frames:last] for name, x_made in controls.items()}
+    guesses["copy_last_frame"] = still.expand_as(truth)
     if members > 1:
         guesses["mean_of_samples"] = torch.stack(made).mean(0)[:, :, context_frames:last]
     scores: dict[str, Any] = {name: errors(guess, truth) for name, guess in guesses.items()}
@@ -133,7 +142,12 @@ def continuation(
     scores["mse_over_copy"] = {
         name: scores[name]["mse"] / max(floor, 1e-12) for name in guesses if name != "copy_last_frame"
     }
+    if kinds is not None:
+        net = clip_reader(data)
+        kept = {name: (labels_of(net, x_made) == kinds).double().mean().item() for name, x_made in controls.items()}
+        scores["label_kept"] = kept | {"real": (labels_of(net, x) == kinds).double().mean().item()}
     scores["protocol"] = {"clips": len(real), "context_frames": context_frames, "ahead": ahead, "members": members}
+    scores["protocol"]["label"] = "not told"
     return {"continuation": scores}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from genzoo.download import cache_folder, download
 from genzoo.errors import UserError
-from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, validating
+from genzoo.folders import SPLITS, files_below, official, refuse, splits_first, splits_of
 from genzoo.reading import reading
 from genzoo_video.files import (
     FILMS,
@@ -48,7 +48,7 @@ class Videos:
     frames: uint8 [F, H, W, C], of all clips one after another (a np.memmap in the cache folder); starts: int64 [N + 1],
     where each begins, and the end. names: the files, relative to the folder. labels: "" where there are none; classes:
     all labels, numbers by their value. fps: frames a second, what most of them have.
-    val: bool [N], which are of the validation split.
+    split: [N], train, val or test.
     """
 
     frames: np.ndarray
@@ -57,7 +57,7 @@ class Videos:
     labels: list[str]
     classes: list[str]
     fps: float
-    val: np.ndarray
+    split: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -139,9 +139,9 @@ def find_videos(
             f"data.val_frames={val_frames} cuts a lone clip, and data.path={path} holds {len(names)}: drop it"
         )
     options = {"val_match": val_match, "val_fraction": val_fraction, "seed": seed}
-    val = validating(path, names, labels, splits, **options)
+    split = splits_of(path, names, labels, splits, **options)
     classes = sorted(set(labels) - {""}, key=natural)
-    return Videos(read.frames, starts, names, labels, classes, fps, val)
+    return Videos(read.frames, starts, names, labels, classes, fps, split)
 
 
 def common_rate(path: str, rates: Sequence[float | None]) -> float:

@@ -15,6 +15,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Exhibit, still
+from genzoo.folders import check_share
 from genzoo.reading import reason
 from genzoo_weather.apart import open_fields
 from genzoo_weather.fields import Fields, day_of, to_minutes
@@ -33,6 +34,8 @@ class WeatherData(Data):
     past: maps that a forecast is given. step_hours: between two maps; default: as the file has them.
     start, end: the first and the last day of the data that are used; val_from: the day that validation begins, default
         so that it gets the last `val_fraction`.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     unconditional: share of examples without a past, from which the model learns the climate.
     simulation: options of `shallow_water.simulate`.
     memory_gb: maps are kept in memory if they take no more, else read as they are needed.
@@ -56,6 +59,7 @@ class WeatherData(Data):
         end: str | None = None,
         val_from: str | None = None,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         unconditional: float = 0.1,
         simulation: dict[str, int] | None = None,
         memory_gb: float = 4.0,
@@ -75,7 +79,8 @@ class WeatherData(Data):
         self.choice["max_mb"] = max_mb
         self.missing, self.simulation, self.memory_gb, self.seed = missing, dict(simulation or {}), memory_gb, seed
         self.days = {"data.start": start, "data.end": end, "data.val_from": val_from}
-        self.val_fraction = val_fraction
+        check_share(select_fraction)
+        self.val_fraction, self.select_fraction = val_fraction, select_fraction
         self.fitted: dict[str, Any] | None = None
         self.first: dict[str, np.ndarray] = {}
         self.kept: Tensor | None = None
@@ -111,7 +116,7 @@ class WeatherData(Data):
             late = np.arange(len(whole)) >= cut
         else:
             late = aim >= np.sort(aim)[cut] if len(aim) else np.zeros(0, bool)
-        self.first = {"train": whole[~late], "val": whole[late]}
+        self.first = self._parted(whole, aim, late)
         if min(map(len, self.first.values())) < 1:
             raise UserError(f"data.path={self.path} leaves no maps to {'train on' if late.all() else 'validate on'}")
         self.fields, self.stride = fields, stride
@@ -123,6 +128,19 @@ class WeatherData(Data):
         size = len(times) * int(np.prod(self.spec.shape)) * 4 / 1e9
         pieces = fields.pieces(np.arange(len(times))) if size <= self.memory_gb else ()
         self.kept = torch.cat([fields.read(piece) for piece in pieces]) if pieces else None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.first)
+
+    def _parted(self, first: np.ndarray, aim: np.ndarray, late: np.ndarray) -> dict[str, np.ndarray]:
+        """Examples by split, of which the late ones are held out. What chooses is the end of the others."""
+        early, held = first[~late], first[late]
+        if not self.select_fraction or not len(early):
+            return {"train": early, "val": held}
+        times = aim[~late]
+        chooses = times >= np.sort(times)[int(len(times) * (1 - self.select_fraction))]
+        return {"train": early[~chooses], "val": early[chooses], "test": held}
 
     def _open(self, path: str) -> Fields:
         if path == "simulated":
@@ -263,8 +281,7 @@ class WeatherData(Data):
             yield self.examples_at(first[i : i + size])
 
     def _split(self, split: str) -> np.ndarray:
-        if split not in self.first:
-            raise UserError(f"split is train or val for weather, not {split!r}")
+        self.check_split(split)
         return self.first[split]
 
     def fingerprint(self, split: str) -> str:

@@ -48,7 +48,7 @@ def forecasts(
             f"scoring.leads: no forecast of {max(leads)} steps fits into the {split} split: choose shorter ones"
         )
     first = first[np.unique(np.linspace(0, len(first) - 1, starts).astype(int))]
-    found, drift = Sums(data), 0.0
+    found, drift, ways = Sums(data), 0.0, {}
     maps: dict[int, list[tuple[Tensor, Tensor]]] = {lead: [] for lead in leads}
     for i in range(0, len(first), CHUNK):
         chunk = first[i : i + CHUNK]
@@ -56,6 +56,13 @@ def forecasts(
         origin = data.decode(cond["past"][:, -1].double())
         for lead in range(1, max(leads) + 1):
             x = sample(cond, i * 1000 + lead)
+            if lead == 1:
+                other = data.examples_at(np.roll(first, 1)[i : i + CHUNK]).cond["past"].repeat_interleave(members, 0)
+                told = {"told": x} | controls(sample, cond, other, i * 1000 + lead)
+                truth = data.decode(data.examples_at(chunk, lead=1).x.double())
+                for name, made in told.items():
+                    ensemble = data.decode(made.double()).unflatten(0, (-1, members)).transpose(0, 1)
+                    ways.setdefault(name, Sums(data)).add(1, ensemble, truth)
             cond = data.follow(x, cond)
             if lead in leads:
                 made, truth = data.decode(x.double()), data.decode(data.examples_at(chunk, lead=lead).x.double())
@@ -74,10 +81,21 @@ def forecasts(
             "members": members,
             **found.scores(),
         },
+        "one_step": {name: of_one_step(sums) for name, sums in ways.items()},
         "baselines": baselines(data, data.examples_at(first), {n: data.examples_at(first, lead=n) for n in leads}),
         "physics": physics_by_lead | {"largest_mass_drift": drift},
         "spectrum": spectra_by_lead,
     }
+
+
+def controls(sample: Sampler, cond: Mapping[str, Tensor], other: Tensor, seed: int) -> dict[str, Tensor]:
+    """The same step with the same noise, told no past, and told that of another date."""
+    nothing = {"past": torch.zeros_like(cond["past"]), "known": torch.zeros_like(cond["known"])}
+    return {"withheld": sample({**cond, **nothing}, seed), "swapped": sample({**cond, "past": other}, seed)}
+
+
+def of_one_step(sums: "Sums") -> dict[str, dict[str, float]]:
+    return {name: {key: leads["lead_1"][key] for key in ("rmse", "crps")} for name, leads in sums.scores().items()}
 
 
 def compared(made: Tensor, real: Tensor, variables: Sequence[Variable], grid: Grid, name: str) -> dict[str, Any]:

@@ -213,11 +213,16 @@ def best_of(checkpoints: Path) -> Path | None:
     newest = newest_of(checkpoints)
     with suppress(UserError):
         if newest:
-            with opened(newest / "model.safetensors") as (_, metadata):
-                name = metadata.get("best", "")
+            name = best_named(newest / "model.safetensors")
             if STEP.fullmatch(name) and whole(checkpoints / name):
                 return checkpoints / name
     return followed(checkpoints / "best")
+
+
+def best_named(weights: Path) -> str:
+    """The name of the best checkpoint when these weights were written, their own where they were; else ""."""
+    with opened(weights) as (_, metadata):
+        return metadata.get("best", "")
 
 
 def resolve(path: str | Path) -> Path:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from genzoo.draws import Noise
+from genzoo.errors import UserError
 
 if TYPE_CHECKING:
     from genzoo.exhibits import Exhibit
@@ -158,6 +159,12 @@ class Data(ABC):
     def spec(self) -> Spec:
         """Known after `prepare` or `load_state_dict`."""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Known after `prepare`. "train" is learned from, "val" chooses the weights, and figures are of "test", where
+        there is one. Where there is none they are of "val", and then of the last weights, which nothing chose."""
+        return ("train", "val")
+
     @abstractmethod
     def batch(self, step: int, size: int, split: str, rows: range | None = None) -> Batch:
         """Some rows of the batch of `size` examples at `step`; all of them by default.
@@ -169,6 +176,12 @@ class Data(ABC):
     @abstractmethod
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of a split once, in a fixed order, in batches of at most `size`: for scores."""
+
+    def check_split(self, split: str) -> None:
+        """UserError where there is no such split."""
+        there = self.splits or ("train", "val")
+        if split not in self.splits:
+            raise UserError(f"split is {' or '.join(there)} for this data, not {split!r}")
 
     def units(self, split: str) -> int:
         """How many `unit`s one `sweep` of the split scores."""

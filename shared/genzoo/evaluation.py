@@ -1,5 +1,6 @@
 """`genzoo evaluate`: scores of a checkpoint, each with its protocol, printed and written to metrics.json."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -55,7 +56,9 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     named = any(word.startswith("data.path=") for word in overrides)
     with nullcontext() if named else no_fetching("only its checkpoint asks for it: give data.path= yourself"):
         data.prepare()
-    split = settings["split"]
+    split = settings["split"] or ("test" if "test" in data.splits else "val")
+    data.check_split(split)
+    model, chosen_on = weights_for(split, model, settings)
     with user_errors():
         scores = likelihood(model.model, data, split, batch_size=settings["batch_size"])
         if scores:
@@ -78,6 +81,7 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
             "checkpoint": str(model.path),
             "step": model.step,
             "split": split,
+            "weights_chosen_on": chosen_on,
             "reference_sha256": data.fingerprint(split),
             "n": settings["n"],
             "seed": settings["seed"],
@@ -89,6 +93,23 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     report |= frontier(model.path)
     write_report(model.path, split, report)
     return report
+
+
+def weights_for(split: str, model: api.Model, settings: Mapping[str, Any]) -> tuple[api.Model, str | None]:
+    """What is scored on a split, and the split that chose these weights, None where none did: of a run's folder the
+    last weights, where the best ones were chosen on this very split."""
+    run, name = checkpoint.run_of(model.path), f"step_{model.step:06d}"
+    chosen = checkpoint.best_named(model.path) == name
+    if not chosen or run is None or run.resolve() != Path(settings["checkpoint"]).resolve():
+        return model, "val" if chosen else None
+    newest = checkpoint.newest_of(run / "checkpoints")
+    if newest is None or newest.name == name:
+        return model, None
+    if split != "val":
+        return model, "val"
+    last = api.load(newest, device=settings["device"], trust=settings["trust"])
+    print(f"scored: the last weights (step {last.step}), for val chose the best (step {model.step})", file=sys.stderr)
+    return replace(last, data=model.data, config=model.config), None
 
 
 def frontier(weights: Path) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from genzoo.draws import numpy_generator
 from genzoo.errors import UserError
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Folders that are splits."""
+
+Whole = TypeVar("Whole", str, Tensor)
 
 Found = TypeVar("Found")
 """A dataclass of a file, with the attribute `split`."""
@@ -36,18 +39,16 @@ def splits_first(files: Sequence[tuple[str, ...]]) -> bool:
 
 
 def official(files: list[Found]) -> list[Found]:
-    """The split of a published set: train/ is train; val is test/ where there is one, else val/. Where there are all
-    three, val/ is left out, as in published scores. No train/, or nothing to score: no split."""
+    """The split of a published set: folders train/, val/ and test/ are what they say, and where there is one of the
+    last two, it is val. No train/, or nothing to score: no split."""
     there = {found.split for found in files}
     if {"train", "val", "test"} <= there:
-        fewer = [found for found in files if found.split != "val"]
-        print(f"{len(files) - len(fewer)} files of val are left out: test is what is scored", file=sys.stderr)
-        files = fewer
+        return files
     kept = {"train": "train", "val": "val", "test": "val"} if "train" in there and there & {"val", "test"} else {}
     return [replace(found, split=kept.get(found.split)) for found in files]
 
 
-def validating(
+def splits_of(
     path: str,
     names: Sequence[str],
     labels: Sequence[str],
@@ -57,10 +58,10 @@ def validating(
     val_fraction: float,
     seed: int,
 ) -> np.ndarray:
-    """Which clips validate, bool [N]: by their official splits, by a pattern of the files' names, or a share of each
-    label, drawn. UserError where none is left on one side, or some have an official split and others have none."""
+    """The split of each clip, [N]: its official one, or val by a pattern of the files' names, or of each label a share
+    that is drawn. UserError where none is left on one side, or some have an official split and others have none."""
     if val_fraction == 1:
-        return np.ones(len(names), bool)
+        return np.full(len(names), "val")
     if any(splits):
         if val_match:
             raise UserError(f"data.path={path} has a split of its own: data.val_match={val_match} must be null")
@@ -69,20 +70,53 @@ def validating(
             raise UserError(
                 f"data.path={path}: {bare} is in no train/, val/ or test/ folder, and others are: put all there"
             )
-        val, mend = np.array([split == "val" for split in splits]), "what is there for it is broken"
+        found, mend = np.array(splits), "what is there for it is broken"
     elif val_match:
-        val = np.array([fnmatchcase(Path(name).name, val_match) for name in names])
+        found = np.array(["val" if fnmatchcase(Path(name).name, val_match) else "train" for name in names])
         mend = f"set data.val_match so that it matches some names, not all or none: it is {val_match}"
     else:
-        val, mend = np.zeros(len(names), bool), "give more files, or set data.val_match"
+        found, mend = np.full(len(names), "train"), "give more files, or set data.val_match"
         for label in sorted(set(labels)):
             mine = np.flatnonzero(np.array(labels) == label)
             mine = numpy_generator("split", seed, label).permutation(mine)
-            val[mine[: min(max(1, round(len(mine) * val_fraction)), len(mine) - 1)]] = True  # a lone one trains
-    for side, count in (("train", (~val).sum()), ("val", val.sum())):
-        if not count:
+            found[mine[: min(max(1, round(len(mine) * val_fraction)), len(mine) - 1)]] = "val"  # a lone one trains
+    for side in ("train", "val"):
+        if side not in found:
             raise UserError(f"data.path={path}: of {len(names)} clips none is for {side}: {mend}")
-    return val
+    return found
+
+
+def rows_of(splits: np.ndarray) -> dict[str, np.ndarray]:
+    """The places of the clips of each split that there is, from the split of each, [N]."""
+    names = ("train", "val", "test") if "test" in splits else ("train", "val")
+    return {name: np.flatnonzero(splits == name) for name in names}
+
+
+def choosing(rows: dict[str, np.ndarray], share: float, *seed: int | str) -> dict[str, np.ndarray]:
+    """Where `data.select_fraction` asks for it, three splits of two: a share of train, drawn, chooses the weights, as
+    val, and what was held out becomes test."""
+    if not share or "test" in rows:
+        return rows
+    drawn = numpy_generator("select", *seed).permutation(rows["train"])
+    count = max(1, round(share * len(drawn)))
+    if count >= len(drawn):
+        raise UserError(f"data.select_fraction={share:g} leaves nothing of {len(drawn)} to train on: lower it")
+    return {"train": np.sort(drawn[count:]), "val": np.sort(drawn[:count]), "test": rows["val"]}
+
+
+def in_order(x: Whole, held_out: float, share: float) -> dict[str, Whole]:
+    """The parts of one long thing, by split: its end is held out, and of what is before it the end chooses the weights
+    (`data.select_fraction`), where that is asked for."""
+    cut = int(len(x) * (1 - held_out))
+    if not share:
+        return {"train": x[:cut], "val": x[cut:]}
+    first = int(cut * (1 - share))
+    return {"train": x[:first], "val": x[first:cut], "test": x[cut:]}
+
+
+def check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"data.select_fraction must lie from 0 to below 1, not {share}")
 
 
 def refuse(

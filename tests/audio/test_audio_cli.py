@@ -117,7 +117,7 @@ def test_own_recordings(tmp_path, monkeypatch, tiny):
         ("sample prompt=nowhere.wav", r"prompt=nowhere\.wav: there is no such file"),
         ("sample seconds=0", "seconds must lie between 0 and 600"),
         ("sample n=2 stream=true", "leave n at 1"),
-        ("evaluate split=test", "split is train or val for audio"),
+        ("evaluate split=test", "split is train or val for this data"),
         ("evaluate scoring.agreement=-1", r"scoring\.agreement must not be negative"),
         ("evaluate data.rate_hz=16000", r"data\.rate_hz=16000: the codec is for 8000 Hz"),
     ],

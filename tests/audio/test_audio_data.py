@@ -268,5 +268,5 @@ def test_a_codec_that_is_not_there(folder):
 
 
 def test_another_split(folder):
-    with pytest.raises(UserError, match="split is train or val for audio"):
+    with pytest.raises(UserError, match="split is train or val for this data"):
         tokens(folder).units("test")

@@ -107,6 +107,7 @@ def test_label_agreement_of_data():
     data = SimpleNamespace(
         classifier=lambda: Told((3, 2), RATE_HZ),
         fitted={"fields": ["digit", "speaker"]},
+        classes=list("abcdef"),
         parts_of=lambda labels: (np.stack((labels // 2, labels % 2), axis=1), (3, 2)),
         wave=lambda x: x[x >= 0].numpy(),
         real=lambda split: (real, np.array([2, 1])),
@@ -114,11 +115,11 @@ def test_label_agreement_of_data():
     made = torch.tensor([[0, 0], [1, 1], [-1, -1], [2, 1]])
     cond = {"label": torch.tensor([0, 3, 0, 4])}
     found = metrics.label_agreement_of(data, lambda told, seed: made, cond, split="test")
-    assert (found["digit"], found["speaker"], found["all"]) == (0.75, 0.5, 0.5)
+    assert found["told"] == found["withheld"] == found["swapped"] == {"digit": 0.75, "speaker": 0.5, "all": 0.5}
     assert (found["protocol"]["samples"], found["protocol"]["empty"]) == (4, 1)
     assert (found["real"]["digit"], found["real"]["all"]) == (1, 0.5)
     none = metrics.label_agreement_of(data, lambda told, seed: made - 9, cond)
-    assert (none["digit"], none["all"], none["protocol"]["empty"]) == (0, 0, 4)
+    assert (none["told"]["digit"], none["told"]["all"], none["protocol"]["empty"]) == (0, 0, 4)
     assert json.loads(json.dumps(found)) == found
 
 

@@ -48,7 +48,7 @@ def digits(folder: Path) -> None:
 
 
 def val_names(clips: Clips) -> list[str]:
-    return [name for name, val in zip(clips.names, clips.val, strict=True) if val]
+    return [name for name, val in zip(clips.names, (clips.split == "val"), strict=True) if val]
 
 
 class TestFind:
@@ -62,7 +62,7 @@ class TestFind:
         assert clips.names == ["B.WAV", "a.flac", "c.wav"]
         assert len(clips) == 3
         assert (clips.rate_hz, clips.fields, clips.labels) == (RATE_HZ, (), ["", "", ""])
-        assert clips.val.tolist() == [False, True, False]
+        assert (clips.split == "val").tolist() == [False, True, False]
         assert clips.starts.tolist() == [0, 52, 103, 153]
         assert clips.samples.dtype == np.int16
         assert isinstance(clips.samples, np.memmap)
@@ -91,12 +91,12 @@ class TestFind:
         """Is cut in two: its end validates."""
         due = clip(folder / "long.wav", 1000)
         clips = find_clips(str(folder / "long.wav"), val_fraction=0.2)
-        assert (clips.names, clips.val.tolist()) == (["long.wav[0]", "long.wav[1]"], [False, True])
+        assert (clips.names, (clips.split == "val").tolist()) == (["long.wav[0]", "long.wav[1]"], [False, True])
         assert clips.starts.tolist() == [0, 800, 1000]
         assert np.array_equal(clips.samples, due)
         assert np.array_equal(find_clips(str(folder), val_fraction=0.2).starts, clips.starts)
         whole = find_clips(str(folder / "long.wav"), val_fraction=1)
-        assert (whole.names, whole.val.tolist()) == (["long.wav"], [True])
+        assert (whole.names, (whole.split == "val").tolist()) == (["long.wav"], [True])
         clip(folder / "long.wav", 3)
         with pytest.raises(UserError, match="one file, too short to be cut"):
             find_clips(str(folder))
@@ -200,17 +200,19 @@ class TestLabels:
 
 class TestSplit:
     @pytest.mark.parametrize("form", ["{label}/{split}/{name}", "{split}/{label}/{name}"])
-    def test_folders(self, folder, form, capsys):
-        """Below the labels or above them; they are no labels. Of three, test is what is scored, and that is said."""
+    def test_folders(self, folder, form):
+        """Below the labels or above them; they are no labels. Where there are three, they are what they say."""
         for i, (label, split) in enumerate((a, b) for a in ("yes", "no") for b in ("train", "valid", "test")):
             clip(folder / form.format(label=label, split=split, name=f"{i}.wav"))
         clips = find_clips(str(folder))
-        assert capsys.readouterr().err == "2 files of val are left out: test is what is scored\n"
-        assert {Path(n).stem: (a, bool(v)) for n, a, v in zip(clips.names, clips.labels, clips.val, strict=True)} == {
-            "0": ("yes", False),
-            "2": ("yes", True),
-            "3": ("no", False),
-            "5": ("no", True),
+        told = zip(clips.names, clips.labels, clips.split, strict=True)
+        assert {Path(name).stem: (label, split) for name, label, split in told} == {
+            "0": ("yes", "train"),
+            "1": ("yes", "val"),
+            "2": ("yes", "test"),
+            "3": ("no", "train"),
+            "4": ("no", "val"),
+            "5": ("no", "test"),
         }
         with pytest.raises(UserError, match="has a split of its own: data.val_match=.* must be null"):
             find_clips(str(folder), val_match="0.wav")
@@ -220,7 +222,7 @@ class TestSplit:
         clip(folder / "train/a.wav")
         clip(folder / "val/b.wav")
         clips = find_clips(str(folder))
-        assert (clips.labels, clips.fields, clips.val.tolist()) == (["", ""], (), [False, True])
+        assert (clips.labels, clips.fields, (clips.split == "val").tolist()) == (["", ""], (), [False, True])
 
     def test_partly(self, folder):
         """A file outside of the split is refused by name."""
@@ -255,8 +257,8 @@ class TestSplit:
         """Of each label, however small the fraction; a lone clip of a label trains; all of them by 1."""
         digits(folder)
         assert len(val_names(find_clips(str(folder), labels="{digit}_{}", val_fraction=1e-3))) == 3
-        assert find_clips(str(folder), val_fraction=1).val.all()
-        assert not find_clips(str(folder), val_fraction=0.99).val.all()
+        assert (find_clips(str(folder), val_fraction=1).split == "val").all()
+        assert not (find_clips(str(folder), val_fraction=0.99).split == "val").all()
         with pytest.raises(UserError, match="of 24 clips none is for val: give more files, or set data.val_match"):
             find_clips(str(folder), labels="{all}")
 
@@ -304,7 +306,7 @@ class TestBroken:
 
 class TestKept:
     def same(self, a: Clips, b: Clips) -> bool:
-        arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("samples", "starts", "val"))
+        arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("samples", "starts", "split"))
         return arrays and all(getattr(a, name) == getattr(b, name) for name in ("rate_hz", "names", "labels", "fields"))
 
     def test_second_time(self, folder, cache, monkeypatch):
@@ -315,7 +317,7 @@ class TestKept:
         with monkeypatch.context() as patch:
             patch.setattr("genzoo_audio.scan.read", lambda file, *_: pytest.fail(f"{file} was read"))
             assert self.same(first, find_clips(str(folder), labels="{digit}_{}"))
-            assert find_clips(str(folder), val_match="0_*").val.sum() == 8
+            assert (find_clips(str(folder), val_match="0_*").split == "val").sum() == 8
         for file in kept.iterdir():
             whole = file.read_bytes()
             for damaged in (b"", whole[: len(whole) // 2]):
@@ -375,10 +377,10 @@ class TestPublic:
         clips = find_clips("fsdd")
         assert "CC BY-SA 4.0" in capsys.readouterr().err
         assert (clips.fields, clips.labels[0], len(clips)) == (("digit", "speaker"), "0_ann", 25)
-        assert np.flatnonzero(~clips.val).tolist() == [clips.names.index("2_bob_7.wav")]
+        assert np.flatnonzero(~(clips.split == "val")).tolist() == [clips.names.index("2_bob_7.wav")]
         (cache / "fsdd.tar.gz").unlink()
         other = find_clips("FSDD", labels="{digit}_{}", val_match="0_*")
-        assert (other.fields, other.val.sum()) == (("digit",), 8)
+        assert (other.fields, (other.split == "val").sum()) == (("digit",), 8)
 
     def test_speech_commands(self, folder, cache, capsys):
         """Words are labels, the testing list is scored, the validation list left out, the long noises are no clips."""
@@ -390,10 +392,9 @@ class TestPublic:
         self.packed(cache / "speech_commands.tar.gz", folder, ".", {})
         for path in ("speech_commands", str(folder)):
             clips = find_clips(path, max_s=2)
-            assert "1 files of val are left out: test is what is scored" in capsys.readouterr().err
-            assert clips.names == ["no/c.wav", "no/e.wav", "yes/a.wav", "yes/b.wav"]
-            assert clips.labels == ["no", "no", "yes", "yes"]
-            assert clips.val.tolist() == [False, True, False, True]
+            assert clips.names == ["no/c.wav", "no/d.wav", "no/e.wav", "yes/a.wav", "yes/b.wav"]
+            assert clips.labels == ["no", "no", "no", "yes", "yes"]
+            assert clips.split.tolist() == ["train", "val", "test", "train", "test"]
 
     @pytest.mark.parametrize("name", ["../evil.wav", "a/../../evil.wav"])
     def test_nothing_is_written_outside(self, folder, cache, name):
@@ -420,12 +421,14 @@ def test_melodies(cache):
     """The embedded set: labels by timbre, as many of each validate, the same every time; nothing is written."""
     clips = find_clips("melodies", val_fraction=0.1)
     assert (len(clips), clips.rate_hz, clips.fields) == (MELODIES, RATE_HZ, ("timbre",))
-    assert len(clips.names) == len(clips.labels) == len(clips.val) == len(clips.starts) - 1 == MELODIES
+    assert len(clips.names) == len(clips.labels) == len(clips.split == "val") == len(clips.starts) - 1 == MELODIES
     assert {label: clips.labels.count(label) for label in LABELS} == dict.fromkeys(LABELS, MELODIES // len(LABELS))
-    assert sorted(np.array(clips.labels)[clips.val].tolist()) == sorted(LABELS * (MELODIES // len(LABELS) // 10))
+    assert sorted(np.array(clips.labels)[(clips.split == "val")].tolist()) == sorted(
+        LABELS * (MELODIES // len(LABELS) // 10)
+    )
     assert np.abs(clips.wave(5)).max() == pytest.approx(0.8, abs=1e-3)
-    assert not np.array_equal(find_clips("melodies", seed=1).val, clips.val)
-    assert find_clips("melodies", val_match="bell_*").val.sum() == MELODIES // len(LABELS)
+    assert not np.array_equal((find_clips("melodies", seed=1).split == "val"), (clips.split == "val"))
+    assert (find_clips("melodies", val_match="bell_*").split == "val").sum() == MELODIES // len(LABELS)
     assert not cache.exists()
 
 

@@ -149,7 +149,7 @@ def test_mistakes_of_training(words, said, refused, shapes, tiny):
         ("sample between=[far.xyz,few.xyz]", r"between=few\.xyz has 5 points"),
         ("evaluate data.points=100", r"data\.points: this model was trained with points=256, not 100"),
         ("evaluate data.path=far.xyz", r"far\.xyz has no classes; .*: table, chair"),
-        ("evaluate split=test", "split is train or val for points, not 'test'"),
+        ("evaluate split=test", "split is train or val for this data, not 'test'"),
         ("evaluate scoring.completions=-1", r"scoring\.completions, .* must not be negative"),
     ],
 )

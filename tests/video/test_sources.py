@@ -60,7 +60,7 @@ def clip(file: Path, count: int = 5, size: tuple[int, int] = SIZE, rate: int = 1
 
 
 def val_names(videos: Videos) -> list[str]:
-    return [name for name, val in zip(videos.names, videos.val, strict=True) if val]
+    return [name for name, val in zip(videos.names, (videos.split == "val"), strict=True) if val]
 
 
 class TestFind:
@@ -77,7 +77,7 @@ class TestFind:
         assert "1 pictures beside clips are passed over; the first: cover.jpg" in capsys.readouterr().err
         assert videos.names == ["a.gif", "b.avi", "c.npy", "d"]
         assert (len(videos), videos.labels, videos.classes) == (4, [""] * 4, [])
-        assert videos.val.tolist() == [False, True, False, False]
+        assert (videos.split == "val").tolist() == [False, True, False, False]
         assert videos.starts.tolist() == [0, 5, 9, 12, 15]
         assert isinstance(videos.frames, np.memmap)
         assert (videos.frames.shape, videos.frames.dtype) == ((15, *SIZE, 1), np.uint8)
@@ -162,14 +162,14 @@ class TestLoneClip:
         frames = clip(folder / name, 92)
         path = str(folder if form == "folder" else folder / name)
         videos = find_videos(path, val_frames=22)
-        assert (videos.names, videos.val.tolist()) == ([f"{name}[0:70]", f"{name}[70:92]"], [False, True])
+        assert (videos.names, (videos.split == "val").tolist()) == ([f"{name}[0:70]", f"{name}[70:92]"], [False, True])
         assert videos.starts.tolist() == [0, 70, 92]
         assert np.array_equal(videos.frames, frames)
         assert np.array_equal(videos.clip(1), frames[70:])
         assert find_videos(path, val_fraction=0.25).names == [f"{name}[0:69]", f"{name}[69:92]"]
-        assert find_videos(path, val_fraction=0.25, val_match="*.gif").val.tolist() == [False, True]
+        assert (find_videos(path, val_fraction=0.25, val_match="*.gif").split == "val").tolist() == [False, True]
         whole = find_videos(path, val_fraction=1)
-        assert (whole.names, whole.val.tolist()) == ([name], [True])
+        assert (whole.names, (whole.split == "val").tolist()) == ([name], [True])
 
     def test_too_short(self, folder):
         """Each part must be as long as an example; the line says how long they are."""
@@ -206,18 +206,19 @@ class TestLabels:
 
     @pytest.mark.parametrize("suffix", [".avi", ""])
     @pytest.mark.parametrize("form", ["{label}/{split}/{name}", "{split}/{label}/{name}"])
-    def test_splits(self, folder, form, suffix, capsys):
-        """Below the labels or above them; of three, test is what is scored, and that is said."""
+    def test_splits(self, folder, form, suffix):
+        """Below the labels or above them; where there are three, they are what they say."""
         for i, (label, split) in enumerate((a, b) for a in ("yes", "no") for b in ("train", "valid", "test")):
             clip(folder / form.format(label=label, split=split, name=f"{i}{suffix}"))
         videos = find_videos(str(folder))
-        assert capsys.readouterr().err == "2 files of val are left out: test is what is scored\n"
-        told = zip(videos.names, videos.labels, videos.val, strict=True)
-        assert {Path(name).stem: (label, bool(val)) for name, label, val in told} == {
-            "0": ("yes", False),
-            "2": ("yes", True),
-            "3": ("no", False),
-            "5": ("no", True),
+        told = zip(videos.names, videos.labels, videos.split, strict=True)
+        assert {Path(name).stem: (label, split) for name, label, split in told} == {
+            "0": ("yes", "train"),
+            "1": ("yes", "val"),
+            "2": ("yes", "test"),
+            "3": ("no", "train"),
+            "4": ("no", "val"),
+            "5": ("no", "test"),
         }
         with pytest.raises(UserError, match="has a split of its own: data.val_match=.* must be null"):
             find_videos(str(folder), val_match="0*")
@@ -228,7 +229,7 @@ class TestLabels:
         for split in ("train", "val"):
             clip(folder / name.format(split))
         videos = find_videos(str(folder))
-        assert (videos.labels, videos.classes, videos.val.tolist()) == (["", ""], [], [False, True])
+        assert (videos.labels, videos.classes, (videos.split == "val").tolist()) == (["", ""], [], [False, True])
 
     def test_match(self, folder):
         """By the names of files; all or none is refused."""
@@ -261,7 +262,7 @@ class TestArrays:
         videos = find_videos(str(folder / f"x.{suffix}"), colour="rgb" if channels == 3 else "gray")
         assert videos.names == [f"x.{suffix}[{i}]" for i in range(5)]
         assert np.array_equal(videos.frames.reshape(x.shape), x)
-        assert (videos.fps, videos.val.sum()) == (STILL_FPS, 1)
+        assert (videos.fps, (videos.split == "val").sum()) == (STILL_FPS, 1)
         if channels != 3:
             rgb = find_videos(str(folder / f"x.{suffix}"), colour="rgb")
             assert np.array_equal(rgb.frames, x.reshape(-1, 8, 16, 1).repeat(3, axis=-1))
@@ -303,7 +304,7 @@ class TestArrays:
         cache.mkdir()
         np.save(cache / "moving_mnist.npy", x.swapaxes(0, 1))
         videos = find_videos("moving_mnist")
-        assert (len(videos), videos.names[3], videos.val.sum()) == (10, "moving_mnist[3]", 1)
+        assert (len(videos), videos.names[3], (videos.split == "val").sum()) == (10, "moving_mnist[3]", 1)
         assert np.array_equal(videos.clip(3)[..., 0], x[3])
         assert find_videos("Moving_MNIST", val_fraction=1, stride=2).starts.tolist() == [*range(0, 101, 10)]
         assert capsys.readouterr().err == ""
@@ -372,7 +373,7 @@ class TestKept:
         return str(folder)
 
     def same(self, a: Videos, b: Videos) -> bool:
-        arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("frames", "starts", "val"))
+        arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("frames", "starts", "split"))
         return arrays and all(getattr(a, name) == getattr(b, name) for name in ("names", "labels", "classes", "fps"))
 
     def test_second_time(self, clips, cache, monkeypatch):
@@ -383,7 +384,7 @@ class TestKept:
             patch.setattr(genzoo_video.scan, "opened", lambda file, *_: pytest.fail(f"{file} was read"))
             patch.setattr(genzoo_video.scan, "about", lambda file, *_: pytest.fail(f"{file} was read"))
             assert self.same(first, find_videos(clips))
-            assert find_videos(clips, val_match="a*").val.sum() == 1
+            assert (find_videos(clips, val_match="a*").split == "val").sum() == 1
         for file in kept.iterdir():
             whole = file.read_bytes()
             for damaged in (b"", whole[: len(whole) // 2]):

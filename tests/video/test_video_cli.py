@@ -63,7 +63,7 @@ def test_evaluation(run, capsys):
     assert set(report["label_agreement"]) >= {"asked_label", "tracked_label", "real"}
     assert set(report["physics"]["samples"]) >= {"residual_px", "identity_kept", "bounces_kept", "speed_variation"}
     assert report["physics"]["real"]["fit"] > 0.9
-    assert report["continuation"]["mse_over_copy"]["sample"] > 0
+    assert report["continuation"]["mse_over_copy"]["told"] > 0
     assert report["rollout"]["frames"] == 20
     assert report["protocol"]["frechet"]["features"].startswith("convolutions")
     assert len(report["protocol"]["reference_sha256"]) == 64
@@ -128,7 +128,7 @@ MISTAKES = {
     "train video_smoke data.autoencoder=nowhere": r"data\.autoencoder: no checkpoint at nowhere",
     "train video_smoke model.net.patch=[3,4,4]": r"cannot be cut into patches of \(3, 4, 4\)",
     "train video_smoke objective=adversarial_video objective.through=score": r"choose x_hat or sample",
-    "evaluate checkpoint=run split=test": r"split is train or val for video",
+    "evaluate checkpoint=run split=test": r"split is train or val for this data",
     "evaluate checkpoint=run scoring.context_frames=7 n=0": r"scoring\.context_frames lies from 1 to 4",
     "evaluate checkpoint=run scoring.features=nowhere.pt": r"scoring\.features=nowhere\.pt: there is no such file",
     "evaluate checkpoint=run data.frames=16": r"data\.frames: this model was trained on 8 frames",

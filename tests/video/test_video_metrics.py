@@ -143,28 +143,33 @@ def test_continuation(data):
     options = {"clips": 6, "context_frames": 3, "ahead": 4}
     x = data.real("val", 6).x
     found = metrics.continuation(data, lambda cond, seed: x, "val", members=1, **options)["continuation"]
-    assert found["sample"]["mse"] == pytest.approx(0, abs=1e-12)
-    assert found["mse_over_copy"]["sample"] == pytest.approx(0, abs=1e-9)
+    assert found["told"]["mse"] == pytest.approx(0, abs=1e-12)
+    assert found["mse_over_copy"]["told"] == pytest.approx(0, abs=1e-9)
     still = torch.cat((x[:, :, :3], x[:, :, 2:3].expand(-1, -1, 5, -1, -1)), dim=2)
     found = metrics.continuation(data, lambda cond, seed: still, "val", members=1, **options)["continuation"]
-    assert found["mse_over_copy"]["sample"] == pytest.approx(1)
-    assert found["sample"] == found["copy_last_frame"]
+    assert found["mse_over_copy"]["told"] == pytest.approx(1)
+    assert found["told"] == found["copy_last_frame"]
     both = [x + 0.2, x - 0.2]
     found = metrics.continuation(data, lambda cond, seed: both[seed % 2], "val", members=2, **options)["continuation"]
     assert found["mean_of_samples"]["mse"] < 1e-10
-    assert found["sample"]["mse"] > 0.003
+    assert found["told"]["mse"] > 0.003
+    assert set(found["label_kept"]) == {"told", "withheld", "swapped", "real"}
 
 
 def test_continuation_is_told_its_first_frames_alone(data):
-    seen = {}
+    calls = []
 
     def sample(cond, seed):
-        seen.update(cond)
+        calls.append((seed, cond))
         return data.real("val", 6).x
 
     metrics.continuation(data, sample, "val", clips=6, context_frames=3, ahead=4, members=1)
-    assert seen["known"].tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]] * 6
-    assert seen["context"][:, :, 3:].abs().max() == 0
+    (told, withheld, swapped) = (cond for _, cond in calls)
+    assert len({seed for seed, _ in calls}) == 1, "equal noise"
+    assert told["known"].tolist() == swapped["known"].tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]] * 6
+    assert told["context"][:, :, 3:].abs().max() == withheld["context"].abs().max() == withheld["known"].max() == 0
+    assert not (told["context"] == swapped["context"]).flatten(1).all(1).any()
+    assert all((cond["label"] == len(data.classes)).all() for _, cond in calls), "nor by the command"
 
 
 def test_agreement(data):
@@ -172,7 +177,8 @@ def test_agreement(data):
     whole = data.real("train", 1000)
 
     def sample(cond, seed):
-        rows = [int((whole.cond["label"] == label).nonzero()[i % 5]) for i, label in enumerate(cond["label"])]
+        asked = cond["label"] % len(data.classes)  # what is told none shows the first
+        rows = [int((whole.cond["label"] == label).nonzero()[i % 5]) for i, label in enumerate(asked)]
         return whole.x[rows]
 
     found = metrics.agreement(data, sample, "val", 3)

@@ -87,7 +87,9 @@ def test_perfect_forecasts(sea):
     assert set(found["spectrum"]["lead_2"]["msl"]["over_real"]) == {1.0}
     assert (found["forecast"]["starts"], found["forecast"]["members"]) == (11, 3)
     assert found["forecast"]["hours_a_step"] == 24
-    assert len(set(asked)) == len(asked) == 4, "two pieces of starts, two leads, each with a seed of its own"
+    assert len(set(asked)) == 4, "two pieces of starts, two leads, each with a seed of its own"
+    assert len(asked) == 8, "and the first step twice more with its seed, for the controls"
+    assert found["one_step"]["told"]["msl"]["rmse"] < 1e-9 * STD
 
 
 def test_forecasts_of_the_true_law(sea):
@@ -99,8 +101,13 @@ def test_forecasts_of_the_true_law(sea):
         noise = torch.randn(cond["past"][:, -1].shape, generator=generator)
         return MEMORY * cond["past"][:, -1] + math.sqrt(1 - MEMORY**2) * noise
 
-    found = forecast(sea, sample, starts=400, members=7, leads=[3, 1])["forecast"]
+    whole = forecast(sea, sample, starts=400, members=7, leads=[3, 1])
+    found = whole["forecast"]
     assert list(found["msl"]) == ["lead_1", "lead_3"]
+    one = {name: scores["msl"]["crps"] for name, scores in whole["one_step"].items()}
+    assert one["told"] == pytest.approx(found["msl"]["lead_1"]["crps"])
+    assert one["withheld"] == pytest.approx(STD / math.sqrt(math.pi), rel=0.2), "without a past: the last map is 0"
+    assert one["swapped"] > 1.2 * one["told"]
     for lead in (1, 3):
         scores, error = found["msl"][f"lead_{lead}"], STD * math.sqrt(1 - MEMORY ** (2 * lead))
         assert scores["crps"] == pytest.approx(error / math.sqrt(math.pi), rel=0.05)
@@ -131,6 +138,11 @@ def test_rollout_inside_the_score(sea):
         return cond["past"][:, -1] + 1
 
     forecast(sea, sample, starts=2, members=2, leads=[3])
+    withheld, swapped = asked[1:3]
+    assert withheld["known"].max() == withheld["past"].abs().max() == 0
+    assert torch.equal(swapped["past"], asked[0]["past"].roll(2, 0)), "of the other start"
+    assert torch.equal(swapped["minutes"], asked[0]["minutes"])
+    del asked[1:3]
     assert len(asked) == 3
     for before, after in itertools.pairwise(asked):
         assert torch.equal(after["past"][:, -1], before["past"][:, -1] + 1)

@@ -17,6 +17,8 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
+from genzoo.folders import check_share, choosing
+from genzoo.metrics.controls import another, three_ways
 from genzoo_audio.music import metrics, sources
 from genzoo_audio.music.files import MAX_MB, MOST_PIECES, read_piece, write_midi
 from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitches, to_tokens
@@ -51,6 +53,8 @@ class MusicData(Data):
     transpose: semitones by which examples are moved up or down at random, as far as the ranges of the voices allow.
     melody: share of examples that are told their soprano beforehand, from which harmonisation is learned.
     val_fraction: share of the pieces that validates, where the files have no split of their own.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     max_ticks: longer pieces are refused. max_mb: larger files are, in megabytes.
     seed: of the split, and of the order, the keys and the cuts of examples.
 
@@ -68,6 +72,7 @@ class MusicData(Data):
         transpose: int = 6,
         melody: float = 0.25,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         on_error: Literal["stop", "skip"] = "stop",
         embedded: int = 400,
         max_ticks: int = 4096,
@@ -89,6 +94,8 @@ class MusicData(Data):
             raise UserError(f"data.embedded must lie from 4 to {MOST_PIECES}, not {embedded}")
         self.path, self.ticks, self.context, self.transpose = path, ticks, context, transpose
         self.melody, self.val_fraction, self.on_error = melody, val_fraction, on_error
+        check_share(select_fraction)
+        self.select_fraction = select_fraction
         self.embedded, self.max_ticks, self.max_mb, self.seed = embedded, max_ticks, max_mb, seed
         self.fitted: dict[str, Any] | None = None
         self.pieces: dict[str, list[Tensor]] = {}
@@ -128,6 +135,12 @@ class MusicData(Data):
         validating = set(numpy_generator("split", self.seed).permutation(len(free))[:count].tolist())
         for i, piece in enumerate(free):
             parted["val" if i in validating else "train"].append(piece)
+        if self.select_fraction and not parted["test"]:
+            rows = {"train": np.arange(len(parted["train"])), "val": np.arange(len(parted["val"]))}
+            chosen = set(choosing(rows, self.select_fraction, self.seed)["val"].tolist())
+            parted["test"] = parted["val"]
+            parted["val"] = [piece for i, piece in enumerate(parted["train"]) if i in chosen]
+            parted["train"] = [piece for i, piece in enumerate(parted["train"]) if i not in chosen]
         return parted
 
     @staticmethod
@@ -144,6 +157,10 @@ class MusicData(Data):
     def _cuts(self, pieces: list[Tensor]) -> list[int]:
         """Places of the pieces of a split, the long ones as often as they have parts."""
         return [i for i, piece in enumerate(pieces) for _ in range(-(-len(piece) // self.ticks))]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in SPLITS if self.pieces.get(split))
 
     @property
     def spec(self) -> Spec:
@@ -218,8 +235,7 @@ class MusicData(Data):
         return sum(len(piece) for piece in self._split(split))
 
     def _split(self, split: str) -> list[Tensor]:
-        if split not in self.pieces:
-            raise UserError(f"split is train, val or test for music, not {split!r}")
+        self.check_split(split)
         return self.pieces[split]
 
     def fingerprint(self, split: str) -> str:
@@ -339,7 +355,8 @@ class MusicData(Data):
 
     def conditional_metrics(self, sample: Sampler, split: str, *, harmonise: int = 16) -> dict[str, Any]:
         """The sopranos of so many pieces of the split harmonised: whether they are kept, and how often the chords are
-        those of the pieces. Parallels and crossings beside those of the pieces."""
+        those of the pieces, told the soprano, told none and told another piece's. Parallels and crossings beside those
+        of the pieces."""
         if harmonise < 0:
             raise ValueError("scoring.harmonise must not be negative")
         if not harmonise or not self.melody:
@@ -349,10 +366,13 @@ class MusicData(Data):
         melody = torch.full((len(real), ticks), -1)
         for row, piece in enumerate(real):
             melody[row, : len(piece) + 1] = torch.cat((to_tokens(piece[:, 0]), torch.tensor([END])))[:ticks]
-        made = [to_pitches(x) for x in sample({"melody": melody}, 0)]
-        scores = {"pieces": len(real), **metrics.agreement(made, real, self.seed)}
+        cond = {"prefix": torch.full((len(real), 1), VOCAB), "melody": melody}
+        ways = three_ways(sample, cond, 0, nothing={"melody": None}, others=another(len(real)))
+        found = {name: [to_pitches(x) for x in samples] for name, samples in ways.items()}
+        scores: dict[str, Any] = {name: metrics.agreement(pieces, real, self.seed) for name, pieces in found.items()}
+        scores["pieces"], made = len(real), found["told"]
         names = ("parallel_fifths_per_100_changes", "parallel_octaves_per_100_changes", "crossed_ticks")
         for suffix, pieces in (("", made), ("_real", real)):
-            found = metrics.score(pieces, real, self.ranges)
-            scores |= {f"{name}{suffix}": found[name] for name in names if name in found}
+            all_of = metrics.score(pieces, real, self.ranges)
+            scores |= {f"{name}{suffix}": all_of[name] for name in names if name in all_of}
         return {"harmonisation": scores}

@@ -17,7 +17,7 @@ from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
-from genzoo.folders import validating
+from genzoo.folders import check_share, choosing, rows_of, splits_of
 from genzoo_points.motion.sequences import Correspondence, Sequences, at_rate, load_sequences
 from genzoo_points.state import MotionState
 
@@ -52,6 +52,8 @@ class MotionData(Data):
         frame ("sequence"), or "none" where the data fit it already.
     val_fraction: share of each class that validates, where the folders have no train/ and val/; 1 to score all. A lone
         sequence is cut in time: its end validates.
+    select_fraction: share of what is left to train on that chooses the weights, so that figures are of others; else the
+        last weights are scored.
     up: the axis that points up, for pictures and GLB.
     embedded: options of `bodies.embedded_bodies`: sequences (of each body), frames, seed.
     seed: of the split, the windows, the points and the order of examples.
@@ -74,6 +76,7 @@ class MotionData(Data):
         on_error: Literal["stop", "skip"] = "stop",
         max_mb: float = 500,
         val_fraction: float = 0.1,
+        select_fraction: float = 0.0,
         up: Literal["x", "y", "z"] = "z",
         embedded: dict[str, int] | None = None,
         seed: int = 0,
@@ -91,9 +94,11 @@ class MotionData(Data):
         self.path, self.frames, self.past, self.points, self.dense = path, frames, past, points, max(dense, points)
         self.rate_hz, self.unconditional, self.mode = rate_hz, unconditional, normalise
         self.correspondence, self.on_error, self.max_mb = correspondence, on_error, max_mb
-        self.val_fraction, self.up, self.seed = val_fraction, up, seed
+        check_share(select_fraction)
+        self.val_fraction, self.select_fraction, self.up, self.seed = val_fraction, select_fraction, up, seed
         self.embedded = dict(embedded or {})
         self.fitted: dict[str, Any] | None = None
+        self.rows: dict[str, np.ndarray] = {}
 
     # ---- what is there
 
@@ -112,14 +117,14 @@ class MotionData(Data):
         rate_hz = self.fitted["rate_hz"] if begun else self.rate_hz or (rates[0] if rates else DEFAULT_HZ)
         clips = [at_rate(x, r or rate_hz, rate_hz) for x, r in zip(found.clips, found.rates_hz, strict=True)]
         labels = found.labels or [0] * len(clips)
-        clips, labels, val = self._split(clips, labels, found)
+        clips, labels, split = self._split(clips, labels, found)
         least = self.frames + self.past
         for x, name in zip(clips, found.names, strict=False):
             if len(x) < least:
                 what = f"{len(x)} frames at {rate_hz:g} a second, and {least} are needed"
                 raise UserError(f"data.path={self.path}: {name} has {what}: lower data.frames or data.past")
         self.labels = np.array([kinds.index(found.classes[i]) for i in labels] if kinds else labels, dtype=np.int64)
-        self.rows = {"train": np.flatnonzero(~val), "val": np.flatnonzero(val)}
+        self.rows = choosing(rows_of(split), self.select_fraction, self.seed)
         if not begun:
             train = np.concatenate([clips[i].reshape(-1, 3) for i in self.rows["train"]])
             centre, scale = fit(train) if self.mode == "global" else (np.zeros(3), 1.0)
@@ -161,10 +166,14 @@ class MotionData(Data):
             up=self.up,
         )
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.rows)
+
     def _split(
         self, clips: list[np.ndarray], labels: list[int], found: Sequences
     ) -> tuple[list[np.ndarray], list[int], np.ndarray]:
-        """Clips, their labels, and which of them validate. Of a lone one the end does."""
+        """Clips, their labels, and the split of each. Of a lone one the end validates."""
         if len(clips) == 1 and self.val_fraction < 1:
             least = self.frames + self.past
             cut = min(round(len(clips[0]) * (1 - self.val_fraction)), len(clips[0]) - least)
@@ -173,10 +182,10 @@ class MotionData(Data):
                     f"data.path={self.path}: of one sequence at least {2 * least} frames are needed, to train on the "
                     f"first and validate on the last; it has {len(clips[0])}: give more, or lower data.frames"
                 )
-            return [clips[0][:cut], clips[0][cut:]], labels * 2, np.array([False, True])
+            return [clips[0][:cut], clips[0][cut:]], labels * 2, np.array(["train", "val"])
         names = [str(label) for label in labels]
         how = {"val_match": None, "val_fraction": self.val_fraction, "seed": self.seed}
-        return clips, labels, validating(self.path, found.names, names, found.splits, **how)
+        return clips, labels, splits_of(self.path, found.names, names, found.splits, **how)
 
     # ---- model space and the data's units
 
@@ -259,8 +268,7 @@ class MotionData(Data):
             yield self._batch(places, [self.example(at, split, "sweep", int(at)) for at in places], known)
 
     def _rows(self, split: str) -> np.ndarray:
-        if split not in self.rows:
-            raise UserError(f"split is train or val for motion, not {split!r}")
+        self.check_split(split)
         return self.rows[split]
 
     def fingerprint(self, split: str) -> str:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
+from genzoo.metrics.controls import agreement as asked_and_seen
+from genzoo.metrics.controls import another, three_ways
 from genzoo_points.distances import chamfer, pairwise_chamfer
 from genzoo_points.metrics import thin
 
@@ -130,22 +132,25 @@ def to_nearest(x: Tensor, pool: Tensor) -> Tensor:
 
 
 def continuation(data: "MotionData", sample: Sampler, split: str, count: int) -> dict[str, Any]:
-    """Continuations of `count` sequences of a split from P frames, without their label, beside what really came: mean
-    distance of each point from where it was (by frames ahead, and of all), chamfer distance frame by frame, and mean
-    |difference| of the accelerations; each beside holding the last frame ("held") and going on with its velocity
-    ("constant_velocity")."""
+    """Continuations of `count` sequences of a split from P frames, without their label, told those frames, told none
+    and told another sequence's, beside what really came: mean distance of each point from where it was (by frames
+    ahead, and of all), chamfer distance frame by frame, and mean |difference| of the accelerations; each
+    beside holding the last frame ("held") and going on with its velocity ("constant_velocity")."""
     rows = data.rows[split]
     places = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
     found = [data.example(at, split, "continuation", int(at)) for at in places]
     truth, past = (torch.stack(part) for part in zip(*found, strict=True))
     cond = data.told(past, torch.full((len(past),), past.shape[1]))
+    kinds = None
     if data.classes:
-        cond["label"] = torch.full((len(past),), len(data.classes))
+        kinds = torch.from_numpy(data.labels[places])
+        cond["label"] = torch.full_like(kinds, len(data.classes))
     last = past[:, -1:]
     ahead = torch.arange(1, truth.shape[1] + 1).view(1, -1, 1, 1)
     speed = last - past[:, -2:-1] if past.shape[1] > 1 else torch.zeros_like(last)
+    nothing = {"past": torch.zeros_like(cond["past"]), "known": torch.zeros_like(cond["known"])}
     guesses = {
-        "continued": sample(cond, 0),
+        **three_ways(sample, cond, 0, nothing=nothing, others=another(len(past), kinds)),
         "held": last.expand_as(truth),
         "constant_velocity": last + ahead * speed,
     }
@@ -161,7 +166,7 @@ def continuation(data: "MotionData", sample: Sampler, split: str, count: int) ->
             "acceleration": of_acceleration.item(),
         }
     best = min(scores[name]["distance"] for name in ("held", "constant_velocity"))
-    scores["continued_over_best"] = scores["continued"]["distance"] / max(best, 1e-30)
+    scores["told_over_best"] = scores["told"]["distance"] / max(best, 1e-30)
     return scores | {"protocol": {"sequences": len(places), "given_frames": past.shape[1], "label": "not told"}}
 
 
@@ -175,10 +180,11 @@ def agreement(data: "MotionData", sample: Sampler, split: str, a_class: int) -> 
     label = torch.arange(len(data.classes)).repeat_interleave(a_class)
     nothing = torch.zeros(len(label), *data.spec.context["past"])
     cond = data.told(nothing, torch.zeros(len(label), dtype=torch.long))
-    right = read(net, sample({**cond, "label": label}, 1)) == label
+    cond |= {"label": label}
+    shares, right = asked_and_seen(sample, lambda x: read(net, x), cond, classes=len(data.classes), seed=1)
     batches = [(read(net, batch.x) == batch.cond["label"]).double() for batch in data.sweep(split, 64)]
     return {
-        "asked_label": right.double().mean().item(),
+        "asked_label": shares,
         "by_class": dict(zip(data.classes, right.double().view(-1, a_class).mean(1).tolist(), strict=True)),
         "real": torch.cat(batches).mean().item(),
         "samples": len(label),

@@ -48,7 +48,7 @@ KEYS: dict[str, dict[str, Any]] = {
     },
     "evaluate": {
         "checkpoint": str,
-        "split": str,
+        "split": str | None,
         "n": int,
         "seed": int,
         "batch_size": int,

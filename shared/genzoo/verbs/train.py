@@ -143,7 +143,7 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
     if from_ := found or init:
         api.load_data_state(data, from_)
     data.prepare()
-    fingerprints = {split: data.fingerprint(split) for split in ("train", "val")}
+    fingerprints = {split: data.fingerprint(split) for split in data.splits}
     if found:
         check_same_data(found, fingerprints, settings)
     model = api.build_model(settings, data.spec, trust)

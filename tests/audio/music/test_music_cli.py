@@ -68,12 +68,12 @@ def test_evaluation(run, capsys):
     reports = []
     for _ in range(2):
         cli.main(["evaluate", "checkpoint=run", "n=2"])
-        reports.append(json.loads(Path("run", "metrics.json").read_text())["evaluate_val"])
+        reports.append(json.loads(Path("run", "metrics.json").read_text())["evaluate_test"])
     assert reports[0] == reports[1]
     scores = reports[0]
     assert scores["nats_per_token"] == pytest.approx(scores["nats_per_tick"] / 4)
     assert scores["tokens"] == 4 * scores["ticks"]
-    assert scores["harmonisation"]["melody_kept"] == 1
+    assert scores["harmonisation"]["told"]["melody_kept"] == 1
     assert scores["harmonisation"]["pieces"] >= 1
     assert {"key_clarity", "key_clarity_real", "parallel_fifths_per_100_changes_real"} <= set(scores)
     assert "nats_per_token" in capsys.readouterr().out
@@ -88,7 +88,7 @@ def test_evaluation(run, capsys):
         ("sample tempo=1", "tempo must lie from 10 to 400"),
         ("sample rate_hz=1", "rate_hz must lie from 4000"),
         ("sample melody=long.mid", "melody=long.mid has 300 ticks, and this model sees 256: cut it"),
-        ("evaluate split=all", "split is train, val or test for music, not 'all'"),
+        ("evaluate split=all", "split is train or val or test for this data, not 'all'"),
         ("evaluate scoring.harmonise=-1", "scoring.harmonise must not be negative"),
     ],
 )

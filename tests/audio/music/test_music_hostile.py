@@ -161,5 +161,5 @@ def test_fingerprints(tmp_path):
     assert told("c.json", 64, 160)[1] == first[1]
     notes[100][2] = 71
     assert told("d.json", 64, 128)[0] != first[0]
-    with pytest.raises(UserError, match="split is train, val or test"):
+    with pytest.raises(UserError, match="split is train or val"):
         MusicData().fingerprint("train")

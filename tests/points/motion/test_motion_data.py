@@ -62,7 +62,7 @@ def test_splits_share_nothing(data):
     assert sorted(data.labels[data.rows["val"]]) == list(range(6))
     assert [len(b) for b in data.sweep("val", 4)] == [4, 2]
     assert data.fingerprint("train") != data.fingerprint("val")
-    with pytest.raises(UserError, match="split is train or val for motion, not 'test'"):
+    with pytest.raises(UserError, match="split is train or val for this data, not 'test'"):
         data.batch(0, 2, "test")
 
 

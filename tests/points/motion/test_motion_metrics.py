@@ -99,25 +99,27 @@ def test_the_nearest_is_found(data):
 
 def test_continuation_beside_simple_guesses(data):
     """The truth scores 0; holding the last frame scores what "held" says; labels are not told."""
-    told = {}
+    told, seen = {}, []
 
     def held(cond, seed):
-        told.update(cond)
+        told.update(cond if cond["known"].any() and not told else {})
         return cond["past"][:, -1:].expand(-1, 8, -1, -1)
 
     def true(cond, seed):
         found = [data.example(at, "val", "continuation", int(at)) for at in data.rows["val"]]
-        assert torch.equal(torch.stack([past for _, past in found]), cond["past"])
+        seen.append(torch.equal(torch.stack([past for _, past in found]), cond["past"]))
         return torch.stack([x for x, _ in found])
 
     every = len(data.rows["val"])
-    right = continuation(data, true, "val", every)["continued"]
+    right = continuation(data, true, "val", every)["told"]
+    assert seen == [True, False, False], "told, told nothing, told another's"
     assert (right["distance"], right["chamfer"], right["acceleration"]) == (0, 0, 0)
     scores = continuation(data, held, "val", 6)
-    assert scores["continued"] == scores["held"]
+    assert scores["told"] == scores["held"]
     assert scores["held"]["distance_at"]["1"] < scores["held"]["distance_at"]["4"]
     assert scores["constant_velocity"]["distance_at"]["1"] < scores["held"]["distance_at"]["1"]
-    assert scores["continued_over_best"] >= 1
+    assert scores["told_over_best"] >= 1
+    assert scores["swapped"]["distance"] > scores["told"]["distance"]
     assert (told["label"] == len(data.classes)).all()
     assert (told["known"] == 4).all()
     assert math.isfinite(scores["constant_velocity"]["chamfer"])
