@@ -23,6 +23,7 @@ from genzoo.config import (
     locate,
     plain,
     presets,
+    scores_of,
     sweep,
 )
 from genzoo.contract import Data, GenerativeModel, Objective, Spec
@@ -50,7 +51,7 @@ def test_preset_composes(name):
     build(config["trainer"], Options, "trainer")
     model = locate(config["model"]["_target_"], "model")
     wishes = {**keywords(model.sample), **keywords(data.request)}
-    scores = {**keywords(data.metrics), **keywords(data.conditional_metrics)}
+    scores = {**keywords(scores_of(data).metrics), **keywords(scores_of(data).conditional_metrics)}
     for node, known in (("sampling", wishes), ("scoring", scores)):
         for key, value in config[node].items():
             assert key in known, f"{node}.{key} is no option of {name}"
@@ -127,9 +128,10 @@ def test_smoke_preset_works_from_end_to_end(name, smoke_run_of, tmp_path):
     assert numbers
     assert all(map(math.isfinite, numbers))
     assert len(report["protocol"]["reference_sha256"]) == 64
-    assert (report["protocol"]["n"], report["protocol"]["split"]) == (2, "val")
+    split = "test" if report["protocol"]["data"].get("path") == "chorales" else "val"
+    assert (report["protocol"]["n"], report["protocol"]["split"]) == (2, split)
     assert report["protocol"]["sampling"] == trained.config["sampling"]
-    assert json.loads((run / "metrics.json").read_text())["evaluate_val"] == json.loads(json.dumps(report))
+    assert json.loads((run / "metrics.json").read_text())[f"evaluate_{split}"] == json.loads(json.dumps(report))
 
 
 def test_smoke_text_has_learned(run_copy):

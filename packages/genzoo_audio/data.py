@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
@@ -249,6 +249,8 @@ PICTURED = 12
 class WaveData(AudioData):
     """Waves as they are, `seconds` long (shorter clips are filled up with silence): what a codec learns from."""
 
+    scores = "genzoo_audio.scores.WaveScores"
+
     @property
     def size(self) -> int:
         return max(1, round(self.seconds * self.rate_hz))
@@ -298,27 +300,3 @@ class WaveData(AudioData):
 
     def wave(self, x: Tensor, request: Request | None = None) -> np.ndarray:
         return x.float().numpy()
-
-    def conditional_metrics(
-        self,
-        sample: Sampler,
-        split: str,
-        *,
-        clips: int | None = None,
-        opus_kbps: list[float] | None = None,
-    ) -> dict[str, Any]:
-        """The codec on so many clips of the split (default all), beside Opus at so many kbit/s on the same clips."""
-        from genzoo_audio.metrics import codec_scores
-
-        originals, _ = self.real(split, clips)
-        decoded = [sample({"clip": torch.from_numpy(wave)[None]}, 0)[0].numpy() for wave in originals]
-        scores: dict[str, Any] = {"codec": codec_scores(originals, decoded, self.rate_hz)}
-        seconds = sum(map(len, originals)) / self.rate_hz
-        for kbps in opus_kbps or []:
-            from genzoo_audio.opus import opus_round_trip
-
-            trips = [opus_round_trip(wave, self.rate_hz, round(1000 * kbps)) for wave in originals]
-            theirs = codec_scores(originals, [wave for wave, _ in trips], self.rate_hz)
-            theirs["kbit_per_second"] = sum(bits for _, bits in trips) / seconds / 1000
-            scores[f"opus_{kbps:g}"] = theirs
-        return scores

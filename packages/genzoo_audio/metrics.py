@@ -4,7 +4,7 @@ Legend: n clips, T samples of each, c classes, F label fields. Waves are lists o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from genzoo.metrics.controls import another, three_ways
 from genzoo_audio import spectra
 from genzoo_audio.classifier import VERSION as CLASSIFIER
 from genzoo_audio.classifier import AudioClassifier
-
-if TYPE_CHECKING:
-    from genzoo_audio.data import AudioData
+from genzoo_audio.data import AudioData
 
 VERSION = 1
 """Of these scores: another one gives other numbers."""
@@ -146,7 +144,7 @@ def label_agreement(
 
 
 def label_agreement_of(
-    data: "AudioData",
+    data: AudioData,
     sample: Sampler,
     cond: Mapping[str, Tensor],
     *,

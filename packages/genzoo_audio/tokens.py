@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Request, Sampler, Spec
+from genzoo.contract import Batch, Request, Spec
 from genzoo.errors import UserError
 from genzoo_audio.coding import CodecTokens, MuLaw, load_coding
 from genzoo_audio.data import AudioData
@@ -37,6 +37,8 @@ class TokenData(AudioData):
         gives other codes of the same sound to learn from.
     The other options are those of `AudioData`.
     """
+
+    scores = "genzoo_audio.scores.TokenScores"
 
     def __init__(
         self,
@@ -229,31 +231,6 @@ class TokenData(AudioData):
             if not 0 <= int(chunk[0]) < self.vocab - 1:
                 return
             yield int(chunk[0])
-
-    def metrics(self, samples: Tensor, split: str, request: Request, *, border: int | None = None) -> dict[str, Any]:
-        """Fréchet distance and inception score on a classifier's features, levels, clipping, and traces of what lies
-        every `border` samples (default: the codec's frames)."""
-        from genzoo_audio import metrics
-
-        waves = [wave for wave in (self.wave(x, request) for x in samples) if len(wave) > 1]
-        real, _ = self.real(split)
-        return metrics.sound_scores(
-            waves,
-            real,
-            self.rate_hz,
-            period=border or self.coding.hop,
-            classifier=self.classifier() if self.classes else None,
-        )
-
-    def conditional_metrics(self, sample: Sampler, split: str, *, agreement: int = 300) -> dict[str, Any]:
-        """In how many of so many samples a classifier reads the label that was asked for."""
-        from genzoo_audio import metrics
-
-        if agreement < 0:
-            raise ValueError("scoring.agreement must not be negative")
-        if not self.classes or not agreement:
-            return {}
-        return metrics.label_agreement_of(self, sample, self.request(agreement).cond, split=split)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "coding": self.coding.state_dict()}

@@ -5,7 +5,7 @@ Legend: B batch, n samples.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, still
 from genzoo.folders import check_share, in_order
 from genzoo.reading import Broken, judge, reading
-from genzoo_born import laws, metrics
-from genzoo_born.hypercube import MOST_BITS, digits, mmd2, mmd2_to_law, numbers
+from genzoo_born import laws
+from genzoo_born.hypercube import MOST_BITS
 
 MAX_MB = 100.0
 """Of a file, and of the strings drawn, where nothing else is asked for."""
@@ -53,6 +53,7 @@ class BornData(Data):
     seed: of the law's own constants, of the strings drawn and of their order.
     """
 
+    scores = "genzoo_born.scores.BornScores"
     unit = "string"
 
     def __init__(
@@ -204,48 +205,6 @@ class BornData(Data):
 
     def _shape(self) -> tuple[int, int] | None:
         return (self.rows, self.columns) if self.rows > 1 and self.rows * self.columns == self.bits else None
-
-    def metrics(
-        self, samples: Tensor, split: str, request: Request, *, bandwidths: list[float] | None = None
-    ) -> dict[str, Any]:
-        """Squared MMD at each bandwidth to the law (to the split, where the law is not known), total variation to the
-        law, and, where strings can be wrong, Gili's fidelity, rate and coverage. `_real`: the same of as many strings
-        of the law, or of the training set.
-        """
-        scores: dict[str, Any] = {}
-        reference, generator = self._split(split), torch_generator("floor", self.seed)
-        real = self.x["train"] if self.law is None else self.law.draw(len(samples), generator)
-        law = self.law.table() if self.law is not None else None
-        enough = len(samples) > 1 and (law is not None or min(len(reference), len(real)) > 1)
-        for b in (bandwidths or []) if enough else []:
-            for name, x in ((f"mmd2_{b:g}", samples), (f"mmd2_{b:g}_real", real)):
-                scores[name] = float(mmd2(x, reference, [b]) if law is None else mmd2_to_law(x, law, [b]))
-        if self.law is None:
-            return scores
-        if law is not None:
-            scores["total_variation"] = metrics.sample_total_variation(numbers(samples), law)
-            scores["total_variation_real"] = metrics.total_variation_floor(law, len(samples), generator)
-        valid = self.law.valid(samples)
-        if valid is not None:
-            scores["valid"] = valid.double().mean().item()
-            if self.count is not None and self.bits < 63:
-                every = self.law.support()
-                solutions = None if every is None else len(every)
-                train = numbers(self.x["train"])
-                scores |= metrics.generalisation(numbers(samples), valid, train, solutions)
-        return scores
-
-    def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
-        """Exact divergence and total variation of the model to the law, by enumeration of all strings."""
-        law = self.law.table() if self.law is not None else None
-        if law is None:
-            return {}
-        parts = torch.arange(len(law)).split(8192)
-        model = torch.cat([log_prob(digits(part, self.bits)).cpu() for part in parts]).double()
-        return {
-            "kl_to_law": metrics.kl_divergence(law, model),
-            "total_variation_to_law": metrics.total_variation(model.exp(), law),
-        }
 
     def fingerprint(self, split: str) -> str:
         x = self._split(split)

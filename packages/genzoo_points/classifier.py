@@ -4,7 +4,6 @@ Legend: B clouds, N points, F channels of a point, C width.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +11,7 @@ from torch.nn import functional as F
 
 from genzoo.draws import torch_generator
 from genzoo.trained_once import trained_once
-
-if TYPE_CHECKING:
-    from genzoo_points.data import PointsData
+from genzoo_points.data import PointsData
 
 VERSION = 1
 """Of the recipe: another one gives other scores."""
@@ -40,7 +37,7 @@ class PointClassifier(nn.Module):
         return self.head(self.features(x).amax(dim=1))
 
 
-def classifier(data: "PointsData") -> PointClassifier:
+def classifier(data: PointsData) -> PointClassifier:
     """Trained on the training split, or as it was kept in the cache folder for just this split."""
     told = (data.fingerprint("train"), data.points, data.seed, *data.mirror)
 

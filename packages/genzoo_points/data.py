@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
-from genzoo.draws import items_in_epochs, numpy_generator, torch_generator
+from genzoo.contract import Batch, Data, Piece, Request, Spec
+from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
 from genzoo.folders import check_share, choosing, rows_of
@@ -28,9 +28,6 @@ AXES = "xyz"
 
 REACH = 2.0
 """Farthest that a part may lie from the middle of the unit sphere."""
-
-NOVELTY = 1000
-"""Training shapes that samples are compared with, at most."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,7 @@ class PointsData(Data):
     seed: of the split, the points and the order of examples.
     """
 
+    scores = "genzoo_points.scores.PointsScores"
     unit = "coordinate"
 
     def __init__(
@@ -381,64 +379,3 @@ class PointsData(Data):
             mine = mine[by_kind[np.lexsort((kinds[by_kind], turn))]]
         places = mine[:n]
         return torch.stack([self.example(at, split, "sweep", int(at))[0][:, :3] for at in places])
-
-    def metrics(
-        self,
-        samples: Tensor,
-        split: str,
-        request: Request,
-        *,
-        cd_shapes: int = 200,
-        emd: Literal["exact", "sinkhorn"] = "exact",
-        emd_points: int = 512,
-        emd_shapes: int = 100,
-    ) -> dict[str, Any]:
-        """1-NNA, coverage, MMD and JSD beside shapes of the split, and how near to the training shapes samples are."""
-        from genzoo_points import metrics
-
-        reference = self.reference(len(samples), split)
-        points = min(samples.shape[1], self.points)
-        samples, reference = (
-            metrics.thin(x[: len(reference), :, :3], points, torch_generator("scored", name, self.seed))
-            for name, x in (("samples", samples), ("reference", reference))
-        )
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        scores = metrics.score_sets(
-            samples.to(device),
-            reference.to(device),
-            cd_shapes=cd_shapes,
-            emd=emd,
-            emd_points=emd_points,
-            emd_shapes=emd_shapes,
-            seed=self.seed,
-        )
-        if not len(self.rows["train"]) or not emd_shapes:
-            return scores
-        train = self.reference(NOVELTY, "train")
-        return scores | {"novelty": metrics.novelty(samples[:emd_shapes], train, reference[:emd_shapes])}
-
-    def conditional_metrics(
-        self,
-        sample: Sampler,
-        split: str,
-        *,
-        completions: int = 16,
-        a_class: int = 16,
-        unlabelled: int = 0,
-    ) -> dict[str, Any]:
-        """Of models that learned it: completions of parts of so many shapes of the split, whether a classifier sees
-        the label in so many samples of each class, and which classes it sees in so many drawn without a label."""
-        from genzoo_points import metrics
-
-        if min(completions, a_class, unlabelled) < 0:
-            raise ValueError("scoring.completions, scoring.a_class and scoring.unlabelled must not be negative")
-        scores: dict[str, Any] = {}
-        if not len(self.rows["train"]):
-            return scores
-        if completions and self.fitted["seen"]:
-            scores["completion"] = metrics.completion(self, sample, split, completions)
-        if a_class and self.classes:
-            scores["agreement"] = metrics.agreement(self, sample, split, a_class)
-        if unlabelled and self.classes:
-            scores["coverage"] = metrics.coverage_of_classes(self, sample, unlabelled)
-        return scores

@@ -5,7 +5,7 @@ distances are in its radius: EMD in that, CD in its square.
 """
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,8 @@ from genzoo.draws import torch_generator
 from genzoo.metrics import nearest_neighbour_accuracy_of
 from genzoo.metrics.controls import agreement as asked_and_seen
 from genzoo.metrics.controls import another, three_ways
+from genzoo_points.data import PointsData
 from genzoo_points.distances import chamfer, check, nearest, pairwise_chamfer, pairwise_emd, pairwise_sinkhorn
-
-if TYPE_CHECKING:
-    from genzoo_points.data import PointsData
-
 
 RETRIEVED = 1000
 """Training shapes that are looked through for one like a part, at most."""
@@ -160,7 +157,7 @@ def check_sets(a: Tensor, b: Tensor) -> None:
         raise ValueError(f"clouds of {a.shape[1]} and {b.shape[1]} points differ by that alone: cut them to equal size")
 
 
-def completion(data: "PointsData", sample: Sampler, split: str, count: int) -> dict[str, Any]:
+def completion(data: PointsData, sample: Sampler, split: str, count: int) -> dict[str, Any]:
     """Parts of `count` shapes of a split, completed without their label, as `genzoo sample partial=` does: CD of the
     result to the whole shape, told the part, told nothing and told a part of another class (or shape), beside that of
     the part itself and that of the training shape which lies nearest to the part; means over the shapes."""
@@ -187,7 +184,7 @@ def completion(data: "PointsData", sample: Sampler, split: str, count: int) -> d
     return {"cd": means, "over_part": over, "shapes": len(places), "label": "not told"}
 
 
-def agreement(data: "PointsData", sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
+def agreement(data: PointsData, sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
     """Share of samples, `a_class` of each class, in which a classifier sees the class that was asked for; beside it how
     often it is right on real shapes of the split. It is trained on the training split (`classifier.classifier`)."""
     from genzoo_points.classifier import VERSION, classifier, read
@@ -206,7 +203,7 @@ def agreement(data: "PointsData", sample: Sampler, split: str, a_class: int) -> 
     }
 
 
-def coverage_of_classes(data: "PointsData", sample: Sampler, n: int) -> dict[str, Any]:
+def coverage_of_classes(data: PointsData, sample: Sampler, n: int) -> dict[str, Any]:
     """Which classes a classifier sees in n samples that were drawn without a label."""
     from genzoo.metrics import class_coverage
     from genzoo_points.classifier import classifier, read

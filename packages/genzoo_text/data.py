@@ -19,7 +19,7 @@ from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Words
 from genzoo.folders import check_share, in_order
 from genzoo.reading import printable
-from genzoo_text import metrics, sources
+from genzoo_text import sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer
 
 
@@ -46,6 +46,7 @@ class TextData(Data):
     seed: of the order of the examples. An epoch goes through all windows once, cut from a random first offset.
     """
 
+    scores = "genzoo_text.scores.TextScores"
     unit = "character"
 
     def __init__(
@@ -171,26 +172,6 @@ class TextData(Data):
                 shown = len(text)
         out.write(shield(self._decode(tokens)[shown:]).encode() + b"\n")
         out.flush()
-
-    def metrics(
-        self, samples: Tensor, split: str, request: Request, *, ngrams: list[int] | None = None
-    ) -> dict[str, Any]:
-        """distinct-1..4, and the share of word n-grams copied from the training text, of the samples and, as a floor,
-        of as much real text of the split."""
-        texts = [self._decode(x) for x in samples]
-        length = max(1, sum(map(len, texts)) // len(texts))
-        real = self.text[split]
-        places = np.linspace(0, max(0, len(real) - length), len(texts)).astype(int)
-        reals = [real[p : p + length] for p in places]
-        scores: dict[str, Any] = {}
-        for n in (1, 2, 3, 4):
-            scores[f"distinct_{n}"] = metrics.distinct(texts, n)
-            scores[f"distinct_{n}_real"] = metrics.distinct(reals, n)
-        for n in ngrams or [4, 8]:
-            known = metrics.word_ngrams(self.text["train"], n)
-            scores[f"copied_{n}_words"] = metrics.copied(texts, known, n)
-            scores[f"copied_{n}_words_real"] = metrics.copied(reals, known, n)
-        return scores
 
     def fingerprint(self, split: str) -> str:
         self._split(split)

@@ -3,17 +3,13 @@
 Legend: B, n clips, C channels, T frames, H, W pixels, D features, K classes.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genzoo.draws import numpy_generator, torch_generator
 from genzoo.trained_once import trained_once
-
-if TYPE_CHECKING:
-    from genzoo_video.data import VideoData
+from genzoo_video.data import VideoData
 
 VERSION = 1
 """Of the recipe: another one gives other scores."""
@@ -55,7 +51,7 @@ class ClipReader(nn.Module):
         return self.to_features(torch.cat((h.mean(-1), h.amax(-1)), dim=1))
 
 
-def clip_reader(data: "VideoData") -> ClipReader:
+def clip_reader(data: VideoData) -> ClipReader:
     """Trained on the training split to read labels, and what was done to a clip; kept in the cache folder."""
     channels = data.fitted["size"][2]
     return trained_once(
@@ -67,7 +63,7 @@ def clip_reader(data: "VideoData") -> ClipReader:
     )
 
 
-def train(net: ClipReader, data: "VideoData") -> None:
+def train(net: ClipReader, data: VideoData) -> None:
     steps = min(max(STEPS[0], EPOCHS * len(data.windows["train"]) // BATCH), STEPS[1])
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, film
@@ -65,6 +65,8 @@ class VideoData(Data):
     embedded: options of path=glyphs: clips (for training; a tenth as many validate), glyphs (1 or 2 in a clip).
     seed: of the split and the order of examples.
     """
+
+    scores = "genzoo_video.scores.VideoScores"
 
     def __init__(
         self,
@@ -400,56 +402,6 @@ class VideoData(Data):
         return clips
 
     # ---- scores
-
-    def metrics(self, samples: Tensor, split: str, request: Request, *, features: str | None = None) -> dict[str, Any]:
-        """features: a TorchScript network for the Fréchet distance (see `metrics.video_distance`)."""
-        from genzoo_video.metrics import video_distance
-
-        return video_distance(self, samples, split, features=features)
-
-    def conditional_metrics(
-        self,
-        sample: Sampler,
-        split: str,
-        *,
-        a_class: int = 10,
-        continued: int = 64,
-        context_frames: int = 5,
-        ahead: int = 10,
-        members: int = 1,
-        rollouts: int = 16,
-        rollout_frames: int = 48,
-        rebuilt: int = 0,
-        unlabelled: int = 0,
-    ) -> dict[str, Any]:
-        """Label agreement of `a_class` samples a class; `continued` clips of the split from their first context_frames
-        on; of embedded clips, `rollouts` of so many frames; of an autoencoder, `rebuilt` clips beside the real ones;
-        which classes are seen in `unlabelled` samples drawn without a label. 0 leaves each out."""
-        from genzoo_video import metrics
-
-        known, scores = self.fitted["known"], {}
-        if continued and known and not (1 <= context_frames <= known and 1 <= ahead <= self.frames - context_frames):
-            raise UserError(
-                f"scoring.context_frames lies from 1 to {known}, and scoring.ahead from 1 to what is left of "
-                f"{self.frames} frames"
-            )
-        if members < 1 or context_frames % self.space.pace:
-            raise UserError(
-                f"scoring.members is at least 1, and scoring.context_frames a multiple of {self.space.pace}"
-            )
-        if rebuilt:
-            x = self.real(split, rebuilt).x
-            scores |= {"rebuilt": metrics.errors(sample(self.told(x, [self.frames] * len(x)), 0), x)}
-        if self.classes and a_class:
-            scores |= metrics.agreement(self, sample, split, a_class)
-        if self.classes and unlabelled:
-            scores |= metrics.coverage_of_classes(self, sample, unlabelled)
-        if known and continued:
-            options = {"context_frames": context_frames, "ahead": ahead, "members": members}
-            scores |= metrics.continuation(self, sample, split, clips=continued, **options)
-        if known and rollouts and self.path == "glyphs":
-            scores |= metrics.long_rollout(self, sample, split, clips=rollouts, frames=rollout_frames)
-        return scores
 
 
 def turned(x: Tensor, by: int) -> Tensor:

@@ -7,7 +7,7 @@ from 0 to 1.
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +20,7 @@ from genzoo.metrics.controls import another, three_ways
 from genzoo.reading import reading
 from genzoo_video.classifier import VERSION as READER
 from genzoo_video.classifier import clip_reader, features_of, labels_of
-
-if TYPE_CHECKING:
-    from genzoo_video.data import VideoData
+from genzoo_video.data import VideoData
 
 VERSION = 1
 """Of these scores: another one gives other numbers."""
@@ -31,7 +29,7 @@ VERSION = 1
 # Against the real clips
 
 
-def video_distance(data: "VideoData", samples: Tensor, split: str, *, features: str | None = None) -> dict[str, Any]:
+def video_distance(data: VideoData, samples: Tensor, split: str, *, features: str | None = None) -> dict[str, Any]:
     """Fréchet distance of samples (in model space) from as many clips of the split (Unterthiner et al. 2018), on the
     features of `clip_reader` in place of I3D's, or on those of a network that the user names: a TorchScript file,
     called with float [B, 3, T, H, W] in [-1, 1], which gives [B, D]. Compare it only with those of the same network and
@@ -70,7 +68,7 @@ def hash_of(file: str) -> str:
 # Against what was asked
 
 
-def agreement(data: "VideoData", sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
+def agreement(data: VideoData, sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
     """Share of samples, `a_class` of each class, in which a classifier reads the label that was asked for, and beside
     it on real clips of the split; of embedded clips, also the label that is tracked, and how they move."""
     net = clip_reader(data)
@@ -103,7 +101,7 @@ def agreement(data: "VideoData", sample: Sampler, split: str, a_class: int) -> d
     return scores
 
 
-def coverage_of_classes(data: "VideoData", sample: Sampler, n: int) -> dict[str, Any]:
+def coverage_of_classes(data: VideoData, sample: Sampler, n: int) -> dict[str, Any]:
     """Which classes are read in n samples that were drawn without a label."""
     nothing = torch.zeros(n, *data.spec.shape)
     made = sample(data.told(nothing, [0] * n) | {"label": torch.full((n,), len(data.classes))}, 3)
@@ -119,7 +117,7 @@ def brightness(x: Tensor) -> Tensor:
 
 
 def continuation(
-    data: "VideoData", sample: Sampler, split: str, *, clips: int, context_frames: int, ahead: int, members: int
+    data: VideoData, sample: Sampler, split: str, *, clips: int, context_frames: int, ahead: int, members: int
 ) -> dict[str, Any]:
     """Real clips of the split from their first frames on, without their label, as `genzoo sample context=` goes on:
     errors of a sample (told the frames, told none, told another clip's), of the mean of several, and of the last given
@@ -191,7 +189,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     return found.mean((1, 2))
 
 
-def long_rollout(data: "VideoData", sample: Sampler, split: str, *, clips: int, frames: int) -> dict[str, Any]:
+def long_rollout(data: VideoData, sample: Sampler, split: str, *, clips: int, frames: int) -> dict[str, Any]:
     """Clips of `frames` frames, each piece from the end of the one before, the first from real frames: how glyphs move
     in them, beside real clips of the training length."""
     from genzoo_video.tracking import physics

@@ -4,18 +4,15 @@ Legend: B batch, C channels, H latitudes, W longitudes, K past maps.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, Spec, part
 from genzoo_weather import physics
+from genzoo_weather.data import WeatherData
 from genzoo_weather.metrics import band, channel, flows, potential
 from genzoo_weather.transform import SphericalTransform
-
-if TYPE_CHECKING:
-    from genzoo_weather.data import WeatherData
 
 WHOLE_GLOBE = "model.project.wind=nondivergent needs u and v of one level on the whole globe: set it to free"
 NOT_WEATHER = "constraints=soft and constraints=hard are for weather: leave constraints at off"
@@ -104,7 +101,7 @@ class Conserve(nn.Module):
         self._transform: SphericalTransform | None = None
 
     @torch.no_grad()
-    def initialise(self, data: "WeatherData") -> None:
+    def initialise(self, data: WeatherData) -> None:
         if not hasattr(data, "variables"):
             raise ValueError(NOT_WEATHER)
         winds, depth = flows(data.variables), channel(data.variables, "h")

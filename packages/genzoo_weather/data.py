@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError, user_errors
 from genzoo.exhibits import Exhibit, still
@@ -42,6 +42,7 @@ class WeatherData(Data):
     seed: of the order of examples.
     """
 
+    scores = "genzoo_weather.scores.WeatherScores"
     unit = "value"
 
     def __init__(
@@ -377,32 +378,6 @@ class WeatherData(Data):
         return pictures.exhibits(self.write_forecast(pieces, folder / "forecast.nc"), folder)
 
     # ---- scores
-
-    def metrics(self, samples: Tensor, split: str, request: Request) -> dict[str, Any]:
-        """Of samples without a past: how their climate differs from the split's, and the physics of both."""
-        from genzoo_weather import metrics
-
-        rows = self.examples(split, most=len(samples))
-        return metrics.climate(self.decode(samples.double()), self.decode(rows.x.double()), self.variables, self.grid)
-
-    def conditional_metrics(
-        self,
-        sample: Sampler,
-        split: str,
-        *,
-        starts: int = 16,
-        members: int = 20,
-        leads: Sequence[int] = (1, 2, 3, 5),
-    ) -> dict[str, Any]:
-        """Forecasts from `starts` dates of the split, evenly spread, `members` each, scored after so many steps beside
-        climatology, persistence, damped persistence and linear modes."""
-        from genzoo_weather import metrics
-
-        if not starts:
-            return {}
-        if members < 2 or starts < 0 or not leads or min(leads) < 1:
-            raise ValueError("scoring.members must be at least 2, scoring.starts 0 or more, scoring.leads 1 or more")
-        return metrics.forecasts(self, sample, split, starts=starts, members=members, leads=sorted(set(leads)))
 
 
 def follows(fields: Fields, first: np.ndarray, second: np.ndarray, minutes: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Legend: S starts, M members, C channels, H latitudes, W longitudes.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,11 @@ from genzoo.contract import Batch, Sampler, Spec
 from genzoo.metrics.ensemble import fair_crps, gaussian_crps, rank_counts, spread
 from genzoo_weather import physics
 from genzoo_weather.constants import EARTH_RADIUS, GRAVITY
+from genzoo_weather.data import WeatherData
 from genzoo_weather.linear import SAMPLE, LinearForecast
 from genzoo_weather.physics import Grid
 from genzoo_weather.transform import SphericalTransform
 from genzoo_weather.variables import Variable
-
-if TYPE_CHECKING:
-    from genzoo_weather.data import WeatherData
 
 CHUNK = 8
 """Starts whose ensembles are rolled out together."""
@@ -31,7 +29,7 @@ BAND = (30.0, 75.0)
 
 
 def forecasts(
-    data: "WeatherData",
+    data: WeatherData,
     sample: Sampler,
     split: str,
     *,
@@ -107,7 +105,7 @@ def compared(made: Tensor, real: Tensor, variables: Sequence[Variable], grid: Gr
 class Sums:
     """Means over cases that come in pieces."""
 
-    def __init__(self, data: "WeatherData") -> None:
+    def __init__(self, data: WeatherData) -> None:
         self.names, self.grid = [v.key for v in data.variables], data.grid
         self.by_lead: dict[int, list[list[Tensor]]] = {}
 
@@ -134,7 +132,7 @@ class Sums:
         return found
 
 
-def baselines(data: "WeatherData", now: Batch, truth: Mapping[int, Batch]) -> dict[str, Any]:
+def baselines(data: WeatherData, now: Batch, truth: Mapping[int, Batch]) -> dict[str, Any]:
     """Forecasts that need no network, fitted to the training split for each lead, each with the Gaussian spread of its
     errors there: {name: {variable: {lead: {rmse, crps}}}}."""
     size, past = data.spec.shape, data.past

@@ -144,6 +144,9 @@ class Data(ABC):
     training data.
     """
 
+    scores: str = "genzoo.contract.Scores"
+    """The class of its scores, as `package.module.Class`: only who scores imports it."""
+
     unit: str = "element"
     """What a likelihood is counted in: "character", "sample", "bit" ..."""
 
@@ -234,21 +237,6 @@ class Data(ABC):
         """Writes a roll-out into a folder that is there, each piece [n, *shape] with its conditions as it comes."""
         raise NotImplementedError
 
-    def metrics(self, samples: Tensor, split: str, request: Request, **options: Any) -> dict[str, Any]:
-        """Scores samples [n, *shape], made as the request says, against a split. Its keyword arguments are keys of
-        `genzoo evaluate`."""
-        return {}
-
-    def conditional_metrics(self, sample: Sampler, split: str, **options: Any) -> dict[str, Any]:
-        """Scores of samples under conditions that the data chooses (forecasts, completions). Its keyword arguments are
-        keys of `genzoo evaluate`."""
-        return {}
-
-    def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
-        """Scores that need the likelihood itself, where the law of the data is known: log_prob gives the model's
-        log p(x) in nats [B] for examples [B, *shape]."""
-        return {}
-
     def fingerprint(self, split: str) -> str:
         """SHA-256 of what a score was measured on."""
         return ""
@@ -260,6 +248,27 @@ class Data(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what `state_dict` gave."""
+
+
+class Scores:
+    """What samples are scored by, made of the prepared data. The keyword arguments are keys of `genzoo evaluate`."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def metrics(self, samples: Tensor, split: str, request: Request, **options: Any) -> dict[str, Any]:
+        """Of samples [n, *shape], made as the request says, against a split."""
+        return {}
+
+    def conditional_metrics(self, sample: Sampler, split: str, **options: Any) -> dict[str, Any]:
+        """Of samples under conditions that these scores choose (forecasts, completions): each told the condition, told
+        nothing, and told another's (`metrics.controls`)."""
+        return {}
+
+    def law_metrics(self, log_prob: Callable[[Tensor], Tensor], split: str) -> dict[str, Any]:
+        """Of the likelihood itself, where the law of the data is known: log_prob gives the model's log p(x) in nats [B]
+        for examples [B, *shape]."""
+        return {}
 
 
 class GenerativeModel(nn.Module, ABC):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genzoo import __version__, api, checkpoint
-from genzoo.config import build, check_options, compose_config, keywords, plain
+from genzoo.config import build, check_options, compose_config, keywords, plain, scores_of
 from genzoo.contract import Data
 from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
@@ -50,7 +50,8 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     options = settings["scoring"]
     if options.get("features") and not any(word.startswith("scoring.features=") for word in overrides):
         raise UserError("scoring.features is a program that only the checkpoint names: give scoring.features= yourself")
-    own = [keywords(data.metrics), keywords(data.conditional_metrics)]
+    scorer = scores_of(data)
+    own = [keywords(scorer.metrics), keywords(scorer.conditional_metrics)]
     check_options(options, own[0] | own[1], "scoring")
     chosen, given = ({k: v for k, v in options.items() if k in keys} for keys in own)
     named = any(word.startswith("data.path=") for word in overrides)
@@ -67,12 +68,12 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
             scores = mean_loss(model.model, data, split, batch_size=settings["batch_size"])
         if settings["n"]:
             samples = model.sample(settings["n"], batch_size=settings["batch_size"], seed=settings["seed"])
-            scores |= data.metrics(samples.x, split, samples.request, **chosen)
+            scores |= scorer.metrics(samples.x, split, samples.request, **chosen)
 
         def sample(cond: Mapping[str, Tensor], seed: int) -> Tensor:
             return model.sample_given(cond, settings["seed"], seed, batch_size=settings["batch_size"])
 
-        scores |= data.conditional_metrics(sample, split, **given)
+        scores |= scorer.conditional_metrics(sample, split, **given)
     report = {
         **scores,
         "protocol": {
@@ -155,7 +156,7 @@ def law_scores(model: api.Model, split: str) -> dict[str, Any]:
     def log_prob(x: Tensor) -> Tensor:
         return model.model.log_prob(x.to(model.device), {})
 
-    return model.data.law_metrics(log_prob, split)
+    return scores_of(model.data).law_metrics(log_prob, split)
 
 
 def write_report(weights: Path, split: str, report: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from genzoo.config import scores_of
 from genzoo.contract import Data
 from genzoo.draws import torch_generator
 from genzoo.errors import UserError
@@ -361,14 +362,17 @@ def test_metrics_of_true_samples():
     """Samples of the law score as the law's own do: total variation at its floor, squared MMD around zero."""
     data = prepared(rows=2, columns=4, strings=50)
     x = data.law.draw(3000, torch_generator("true"))
-    scores = data.metrics(x, "val", data.request(1), bandwidths=[0.5, 1])
+    scores = scores_of(data).metrics(x, "val", data.request(1), bandwidths=[0.5, 1])
     names = ("mmd2_0.5", "mmd2_1", "total_variation")
     assert set(scores) == {f"{name}{end}" for name in names for end in ("", "_real")}
-    several = [data.metrics(data.law.draw(3000, torch_generator("true", i)), "val", data.request(1)) for i in range(10)]
+    several = [
+        scores_of(data).metrics(data.law.draw(3000, torch_generator("true", i)), "val", data.request(1))
+        for i in range(10)
+    ]
     floor = sum(s["total_variation_real"] for s in several)
     assert sum(s["total_variation"] for s in several) == pytest.approx(floor, rel=0.1)
     assert scores["mmd2_0.5"] == pytest.approx(mmd2_to_law(x, data.law.table(), [0.5]).item())
-    wrong = data.metrics(1 - x, "val", data.request(1), bandwidths=[0.5, 1])
+    wrong = scores_of(data).metrics(1 - x, "val", data.request(1), bandwidths=[0.5, 1])
     for name in ("mmd2_0.5", "mmd2_1"):
         assert abs(scores[name]) < 0.002
         assert abs(scores[f"{name}_real"]) < 0.002
@@ -381,7 +385,7 @@ def test_metrics_by_hand():
     data = prepared(path="cardinality", rows=1, columns=4, strings=3)
     data.x["train"] = strings(4)[[3, 5, 3]]
     samples = strings(4)[[3, 6, 6, 1, 12, 5, 15, 0]]
-    scores = data.metrics(samples, "val", data.request(1))
+    scores = scores_of(data).metrics(samples, "val", data.request(1))
     assert set(scores) == {"total_variation", "total_variation_real", "valid", "fidelity", "rate", "coverage"}
     assert scores["valid"] == 5 / 8
     assert scores["fidelity"] == 3 / 6
@@ -395,7 +399,7 @@ def test_metrics_by_hand():
 def test_metrics_where_all_was_trained_on():
     """With strings=null nothing is held back: how many are valid, and no generalisation."""
     data = prepared(path="bas", rows=2, columns=2, strings=None)
-    scores = data.metrics(strings(4), "val", data.request(1), bandwidths=[1.0])
+    scores = scores_of(data).metrics(strings(4), "val", data.request(1), bandwidths=[1.0])
     assert scores["valid"] == 6 / 16
     assert set(scores) == {"mmd2_1", "mmd2_1_real", "total_variation", "total_variation_real", "valid"}
 
@@ -404,12 +408,12 @@ def test_metrics_of_a_file(file):
     """Without a law samples are compared with the split, and the training strings beside them."""
     data = prepared(path=file(COUNTED), val_fraction=0.4)
     samples = strings(6)[20:40]
-    scores = data.metrics(samples, "val", data.request(1), bandwidths=[2.0])
+    scores = scores_of(data).metrics(samples, "val", data.request(1), bandwidths=[2.0])
     want = {"mmd2_2": mmd2(samples, data.x["val"], [2.0]), "mmd2_2_real": mmd2(data.x["train"], data.x["val"], [2.0])}
     assert scores == pytest.approx({key: value.item() for key, value in want.items()})
     assert (
-        data.metrics(samples[:1], "val", data.request(1), bandwidths=[2.0])
-        == data.metrics(samples, "val", data.request(1))
+        scores_of(data).metrics(samples[:1], "val", data.request(1), bandwidths=[2.0])
+        == scores_of(data).metrics(samples, "val", data.request(1))
         == {}
     )
 
@@ -418,14 +422,14 @@ def test_metrics_of_wide_strings():
     """Beyond enumeration a law is scored by the split, and by what needs no list."""
     data = prepared(rows=4, columns=8, strings=60)
     x = data.law.draw(40, torch_generator("wide"))
-    scores = data.metrics(x, "val", data.request(1), bandwidths=[4.0])
+    scores = scores_of(data).metrics(x, "val", data.request(1), bandwidths=[4.0])
     assert set(scores) == {"mmd2_4", "mmd2_4_real"}
     assert scores["mmd2_4"] == pytest.approx(mmd2(x, data.x["val"], [4.0]).item())
     data = prepared(path="bas", rows=20, columns=20, strings=60)
-    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
+    scores = scores_of(data).metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
     assert scores == {"valid": 1.0}
     data = prepared(path="bas", rows=20, columns=3, strings=60)
-    scores = data.metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
+    scores = scores_of(data).metrics(data.law.draw(40, torch_generator("wide")), "val", data.request(1))
     assert scores == {"valid": 1.0, "fidelity": 1.0, "rate": 1.0}
 
 
@@ -441,8 +445,10 @@ def test_law_metrics(path):
     def uniform(x: Tensor) -> Tensor:
         return torch.full((len(x),), -6 * math.log(2))
 
-    assert data.law_metrics(itself, "val") == pytest.approx({"kl_to_law": 0, "total_variation_to_law": 0}, abs=1e-9)
-    kl, variation = data.law_metrics(uniform, "val").values()
+    assert scores_of(data).law_metrics(itself, "val") == pytest.approx(
+        {"kl_to_law": 0, "total_variation_to_law": 0}, abs=1e-9
+    )
+    kl, variation = scores_of(data).law_metrics(uniform, "val").values()
     assert kl == pytest.approx(6 * math.log(2) + torch.special.xlogy(law, law).sum().item(), abs=1e-6)
     assert variation == pytest.approx(0.5 * (law - 1 / 64).abs().sum().item(), abs=1e-6)
     if path in ("bas", "cardinality"):
@@ -460,14 +466,14 @@ def test_law_metrics_in_portions():
         asked.append(numbers(x))
         return law[asked[-1]].log()
 
-    assert data.law_metrics(itself, "val")["kl_to_law"] == pytest.approx(0, abs=1e-9)
+    assert scores_of(data).law_metrics(itself, "val")["kl_to_law"] == pytest.approx(0, abs=1e-9)
     assert torch.equal(torch.cat(asked), torch.arange(2**14))
-    assert prepared(rows=5, columns=5, strings=4).law_metrics(itself, "val") == {}
+    assert scores_of(prepared(rows=5, columns=5, strings=4)).law_metrics(itself, "val") == {}
 
 
 def test_law_metrics_of_a_file(file):
     """A file without peaks has no law."""
-    assert prepared(path=file(COUNTED)).law_metrics(lambda x: x, "val") == {}
+    assert scores_of(prepared(path=file(COUNTED))).law_metrics(lambda x: x, "val") == {}
 
 
 def test_strings_in_one_word(file):
@@ -479,4 +485,4 @@ def test_few_strings_have_no_mmd(file):
     """With one string to compare with, and no law, the other scores are left."""
     data = BornData(path=str(file("0,1\n1,0\n")), val_fraction=0.5)
     data.prepare()
-    assert data.metrics(torch.tensor([[0, 1], [1, 1]]), "val", data.request(1), bandwidths=[1.0]) == {}
+    assert scores_of(data).metrics(torch.tensor([[0, 1], [1, 1]]), "val", data.request(1), bandwidths=[1.0]) == {}

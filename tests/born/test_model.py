@@ -13,6 +13,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
+from genzoo.config import scores_of
 from genzoo.contract import Batch, Loss, Spec
 from genzoo.draws import GeneratorNoise, torch_generator
 from genzoo_born import mps, noise
@@ -110,13 +111,13 @@ def test_training_lowers_the_loss(loss):
     data = BornData(path="bas", rows=2, columns=2, strings=None)
     data.prepare()
     model = machine(loss=loss, start="identity")
-    before = data.law_metrics(lambda x: model.log_prob(x, {}).detach(), "train")
+    before = scores_of(data).law_metrics(lambda x: model.log_prob(x, {}).detach(), "train")
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for step in range(40):
         optimizer.zero_grad()
         model.loss(data.batch(step, 6, "train"), torch_generator("step", step)).value.mean().backward()
         optimizer.step()
-    after = data.law_metrics(lambda x: model.log_prob(x, {}).detach(), "train")
+    after = scores_of(data).law_metrics(lambda x: model.log_prob(x, {}).detach(), "train")
     assert after["total_variation_to_law"] < 0.5 * before["total_variation_to_law"]
 
 

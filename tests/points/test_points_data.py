@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from genzoo.config import scores_of
 from genzoo.contract import Batch, Data
 from genzoo.errors import UserError
 from genzoo_points import classifier, metrics
@@ -662,7 +663,7 @@ def test_metrics_of_real_shapes(npz):
     """One half of the shapes beside the other: not to be told apart. Noise is."""
     data = prepared(npz(["rod", "disc"] * 24), val_fraction=0.5)
     real = next(data.sweep("train", 24)).x
-    scores = data.metrics(real, "val", data.request(1), **QUICK)
+    scores = scores_of(data).metrics(real, "val", data.request(1), **QUICK)
     assert set(scores) == {"1-nna", "coverage", "mmd", "jsd", "protocol", "novelty"}
     assert 0.25 < scores["1-nna"]["cd"] < 0.75
     assert 0.25 < scores["1-nna"]["emd"] < 0.75
@@ -670,7 +671,7 @@ def test_metrics_of_real_shapes(npz):
     assert scores["novelty"]["samples_to_train"] < scores["novelty"]["test_to_train"], "they are the training shapes"
     assert scores["protocol"]["emd"]["samples"] == 16
     far = torch.rand(24, 32, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    noise = data.metrics(far, "val", data.request(1), **QUICK)
+    noise = scores_of(data).metrics(far, "val", data.request(1), **QUICK)
     assert noise["1-nna"]["cd"] == 1
     assert noise["jsd"] > 1.5 * scores["jsd"]
     assert noise["novelty"]["ratio"] > 3
@@ -682,7 +683,9 @@ def test_metrics_of_another_number_of_points(npz, points):
     data = prepared(npz(["rod", "disc"] * 24), val_fraction=0.5)
     whole = data.x[data.rows["train"]][:24, :points]
     order = whole[..., 2].argsort(1)
-    scores = data.metrics(whole.gather(1, order[..., None].expand(-1, -1, 3)), "val", data.request(1), **QUICK)
+    scores = scores_of(data).metrics(
+        whole.gather(1, order[..., None].expand(-1, -1, 3)), "val", data.request(1), **QUICK
+    )
     assert 0.25 < scores["1-nna"]["cd"] < 0.75
 
 
@@ -763,7 +766,7 @@ def test_scores_that_are_not_asked_for(npz):
         raise AssertionError
 
     data = prepared(npz(), partial=0.5)
-    assert data.conditional_metrics(never, "val", completions=0, a_class=0) == {}
-    assert prepared(npz(labels=False, name="bare.npz")).conditional_metrics(never, "val") == {}
-    told = data.conditional_metrics(oracle(data, "val"), "val", completions=1, a_class=0)
+    assert scores_of(data).conditional_metrics(never, "val", completions=0, a_class=0) == {}
+    assert scores_of(prepared(npz(labels=False, name="bare.npz"))).conditional_metrics(never, "val") == {}
+    told = scores_of(data).conditional_metrics(oracle(data, "val"), "val", completions=1, a_class=0)
     assert set(told) == {"completion"}

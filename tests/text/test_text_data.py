@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from genzoo.config import scores_of
 from genzoo.contract import Data
 from genzoo.errors import UserError
 from genzoo.families import Autoregressive
@@ -451,14 +452,14 @@ def test_metrics_of_samples(make):
     copy = data.tokenizer.encode("the cat sat on the mat, and the dog")
     new = data.tokenizer.encode("dog mat cat rug dog mat cat rug dog")
     samples[0, : len(copy)], samples[1, : len(new)] = torch.from_numpy(copy), torch.from_numpy(new)
-    scores = data.metrics(samples, "val", data.request(1), ngrams=[2, 3])
+    scores = scores_of(data).metrics(samples, "val", data.request(1), ngrams=[2, 3])
     want = {f"distinct_{n}" for n in (1, 2, 3, 4)} | {"copied_2_words", "copied_3_words"}
     assert set(scores) == want | {f"{key}_real" for key in want}
     assert scores["copied_2_words"] == 9 / 17  # all 9 of the copy, none of the 8 of the other
     assert scores["copied_3_words"] == 8 / 15
     assert scores["distinct_1"] == 9 / 19  # the, cat, sat, on, mat, ",", and, dog, rug; of 10 + 9
     assert scores["copied_2_words_real"] > 0.9
-    assert {key for key in data.metrics(samples, "val", data.request(1)) if key.startswith("copied")} == {
+    assert {key for key in scores_of(data).metrics(samples, "val", data.request(1)) if key.startswith("copied")} == {
         "copied_4_words",
         "copied_4_words_real",
         "copied_8_words",
@@ -468,7 +469,7 @@ def test_metrics_of_samples(make):
 
 def test_metrics_of_nothing(make):
     """Samples that ended at once have no n-grams, and scores of 0."""
-    scores = make(WORDS).metrics(torch.full((3, 8), -1), "val", make(WORDS).request(1))
+    scores = scores_of(make(WORDS)).metrics(torch.full((3, 8), -1), "val", make(WORDS).request(1))
     assert scores["distinct_1"] == scores["copied_4_words"] == 0
 
 

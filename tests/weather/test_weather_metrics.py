@@ -15,6 +15,7 @@ import torch
 import xarray
 from torch import Tensor
 
+from genzoo.config import scores_of
 from genzoo_weather import metrics, physics
 from genzoo_weather.data import WeatherData
 from genzoo_weather.physics import EARTH_RADIUS, GRAVITY, OMEGA, R_DRY, Grid
@@ -64,7 +65,7 @@ def truth_of(data: WeatherData, minutes: Tensor) -> Tensor:
 
 
 def forecast(data: WeatherData, sample: Callable, **options) -> dict:
-    return data.conditional_metrics(sample, "val", **{"starts": 5, "members": 3, "leads": (1, 2), **options})
+    return scores_of(data).conditional_metrics(sample, "val", **{"starts": 5, "members": 3, "leads": (1, 2), **options})
 
 
 # ---- forecasts
@@ -334,9 +335,9 @@ def test_climate(sea):
 def test_climate_of_samples_in_model_space(sea):
     """`metrics` of the data: the same scores of samples as they come from a model, against as many real maps."""
     x = sea.examples("val", most=40).x
-    found = sea.metrics(x, "val", sea.request(1))["climate"]
+    found = scores_of(sea).metrics(x, "val", sea.request(1))["climate"]
     assert found["msl"]["rms_error_of_mean"] == pytest.approx(0, abs=1e-3)
-    alone = sea.metrics(x[:1], "val", sea.request(1))["climate"]
+    alone = scores_of(sea).metrics(x[:1], "val", sea.request(1))["climate"]
     assert "msl" not in alone, "one sample has no spread"
     json.dumps([found, alone])
 

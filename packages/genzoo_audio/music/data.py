@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit, Sound, still
 from genzoo.folders import check_share, choosing
-from genzoo.metrics.controls import another, three_ways
-from genzoo_audio.music import metrics, sources
+from genzoo_audio.music import sources
 from genzoo_audio.music.files import MAX_MB, MOST_PIECES, read_piece, write_midi
 from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitches, to_tokens
 
@@ -61,6 +60,7 @@ class MusicData(Data):
     A piece that ends within an example is followed by the token END, which is learned, and counted in no score.
     """
 
+    scores = "genzoo_audio.music.scores.MusicScores"
     unit = "tick"
 
     def __init__(
@@ -344,35 +344,3 @@ class MusicData(Data):
     def ranges(self) -> list[list[int]]:
         """Lowest and highest MIDI number of each voice in the training pieces."""
         return to_pitches(torch.tensor(self.fitted["ranges"]).t().flatten()).T.tolist()
-
-    def metrics(self, samples: Tensor, split: str, request: Request) -> dict[str, Any]:
-        """Key, voice leading and rhythm of the samples; `…_real`: of as many training pieces. Distances are to the
-        pieces of the split."""
-        reference = self.reals(len(self._split(split)), split)
-        scores = metrics.score([to_pitches(x) for x in samples], reference, self.ranges)
-        real = metrics.score(self.reals(len(samples), "train"), reference, self.ranges)
-        return {**scores, **{f"{name}_real": value for name, value in real.items()}}
-
-    def conditional_metrics(self, sample: Sampler, split: str, *, harmonise: int = 16) -> dict[str, Any]:
-        """The sopranos of so many pieces of the split harmonised: whether they are kept, and how often the chords are
-        those of the pieces, told the soprano, told none and told another piece's. Parallels and crossings beside those
-        of the pieces."""
-        if harmonise < 0:
-            raise ValueError("scoring.harmonise must not be negative")
-        if not harmonise or not self.melody:
-            return {}
-        real = self.reals(harmonise, split)
-        ticks = self.fitted["ticks"]
-        melody = torch.full((len(real), ticks), -1)
-        for row, piece in enumerate(real):
-            melody[row, : len(piece) + 1] = torch.cat((to_tokens(piece[:, 0]), torch.tensor([END])))[:ticks]
-        cond = {"prefix": torch.full((len(real), 1), VOCAB), "melody": melody}
-        ways = three_ways(sample, cond, 0, nothing={"melody": None}, others=another(len(real)))
-        found = {name: [to_pitches(x) for x in samples] for name, samples in ways.items()}
-        scores: dict[str, Any] = {name: metrics.agreement(pieces, real, self.seed) for name, pieces in found.items()}
-        scores["pieces"], made = len(real), found["told"]
-        names = ("parallel_fifths_per_100_changes", "parallel_octaves_per_100_changes", "crossed_ticks")
-        for suffix, pieces in (("", made), ("_real", real)):
-            all_of = metrics.score(pieces, real, self.ranges)
-            scores |= {f"{name}{suffix}": all_of[name] for name in names if name in all_of}
-        return {"harmonisation": scores}

@@ -3,16 +3,12 @@
 Legend: B sequences, T frames, N points.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from genzoo.trained_once import trained_once
 from genzoo_points.classifier import PointClassifier, train
-
-if TYPE_CHECKING:
-    from genzoo_points.motion.data import MotionData
+from genzoo_points.motion.data import MotionData
 
 VERSION = 1
 """Of the recipe: another one gives other scores."""
@@ -20,7 +16,7 @@ VERSION = 1
 STEPS, BATCH = 400, 32
 
 
-def classifier(data: "MotionData") -> PointClassifier:
+def classifier(data: MotionData) -> PointClassifier:
     """Trained on the training split, or as it was kept in the cache folder for just this split: a PointNet whose points
     are whole trajectories."""
     frames, points, _ = data.spec.shape

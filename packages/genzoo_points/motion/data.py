@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genzoo.contract import Batch, Data, Piece, Request, Sampler, Spec
+from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
 from genzoo.exhibits import Exhibit
@@ -59,6 +59,7 @@ class MotionData(Data):
     seed: of the split, the windows, the points and the order of examples.
     """
 
+    scores = "genzoo_points.motion.scores.MotionScores"
     unit = "coordinate"
 
     def __init__(
@@ -410,36 +411,6 @@ class MotionData(Data):
         places = np.array(rounds[:n])
         x = torch.stack([self.example(at, split, "reference", turn, int(at))[0] for at in places])
         return x, torch.from_numpy(self.labels[places])
-
-    def metrics(
-        self, samples: Tensor, split: str, request: Request, *, cd_frames: int = 4, cd_train: int = 600
-    ) -> dict[str, Any]:
-        """Of samples: accelerations, and whether each frame is near a real one (`metrics.accelerations`,
-        `metrics.wholeness`), beside the same between real sequences."""
-        from genzoo_points.motion import metrics
-
-        return metrics.score(self, samples, request.cond.get("label"), split, cd_frames=cd_frames, cd_train=cd_train)
-
-    def conditional_metrics(
-        self,
-        sample: Sampler,
-        split: str,
-        *,
-        continuations: int = 24,
-        a_class: int = 16,
-    ) -> dict[str, Any]:
-        """Continuations of so many sequences of the split, beside holding the last frame and its velocity; and whether
-        a classifier of motions sees the label in so many samples of each class."""
-        from genzoo_points.motion import metrics
-
-        if continuations < 0 or a_class < 0:
-            raise ValueError("scoring.continuations and scoring.a_class must not be negative")
-        scores: dict[str, Any] = {}
-        if continuations:
-            scores["continuation"] = metrics.continuation(self, sample, split, continuations)
-        if a_class and self.classes and len(self.rows["train"]):
-            scores["agreement"] = metrics.agreement(self, sample, split, a_class)
-        return scores
 
 
 def fit(x: np.ndarray) -> tuple[np.ndarray, float]:

@@ -4,7 +4,7 @@ Legend: n samples, T frames, N points, D disjoint sets of real sequences. Length
 in the unit sphere; times in frames.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,7 @@ from genzoo.metrics.controls import agreement as asked_and_seen
 from genzoo.metrics.controls import another, three_ways
 from genzoo_points.distances import chamfer, pairwise_chamfer
 from genzoo_points.metrics import thin
-
-if TYPE_CHECKING:
-    from genzoo_points.motion.data import MotionData
-
+from genzoo_points.motion.data import MotionData
 
 QUANTILES = 200
 """Places at which the quantile functions of two sets are compared."""
@@ -67,7 +64,7 @@ def errors_by_label(a: Tensor, b: Tensor, labels: tuple[Tensor, Tensor]) -> dict
 
 
 def score(
-    data: "MotionData", samples: Tensor, labels: Tensor | None, split: str, *, cd_frames: int, cd_train: int
+    data: MotionData, samples: Tensor, labels: Tensor | None, split: str, *, cd_frames: int, cd_train: int
 ) -> dict[str, Any]:
     """`accelerations` and `wholeness` of samples [n, T, N, 3] with labels [n], if there are any."""
     scores = {"acceleration": accelerations(data, samples, labels, split)}
@@ -76,7 +73,7 @@ def score(
     return scores
 
 
-def accelerations(data: "MotionData", samples: Tensor, labels: Tensor | None, split: str) -> dict[str, Any]:
+def accelerations(data: MotionData, samples: Tensor, labels: Tensor | None, split: str) -> dict[str, Any]:
     """`acceleration_error` of samples beside as many sequences of the split; beside it, as "real", that of up to `SETS`
     disjoint sets of as many training sequences (mean), and as "frozen" that of shapes that stand still.
     "samples_over_real" is 1 for samples as good as real ones."""
@@ -102,7 +99,7 @@ def accelerations(data: "MotionData", samples: Tensor, labels: Tensor | None, sp
     return scores | {"protocol": {"unit": unit, "samples": len(samples), "real_sets": len(sets)}}
 
 
-def wholeness(data: "MotionData", samples: Tensor, split: str, *, frames: int, train: int) -> dict[str, Any]:
+def wholeness(data: MotionData, samples: Tensor, split: str, *, frames: int, train: int) -> dict[str, Any]:
     """Chamfer distance (`distances.chamfer`) of single frames to the nearest of `train` frames of training sequences:
     mean over `frames` of each sample, evenly spread in time, and by time; beside it the same of the split's sequences.
     A sample whose points fly apart, or between two shapes, lies far from all of them."""
@@ -131,7 +128,7 @@ def to_nearest(x: Tensor, pool: Tensor) -> Tensor:
     )
 
 
-def continuation(data: "MotionData", sample: Sampler, split: str, count: int) -> dict[str, Any]:
+def continuation(data: MotionData, sample: Sampler, split: str, count: int) -> dict[str, Any]:
     """Continuations of `count` sequences of a split from P frames, without their label, told those frames, told none
     and told another sequence's, beside what really came: mean distance of each point from where it was (by frames
     ahead, and of all), chamfer distance frame by frame, and mean |difference| of the accelerations; each
@@ -170,7 +167,7 @@ def continuation(data: "MotionData", sample: Sampler, split: str, count: int) ->
     return scores | {"protocol": {"sequences": len(places), "given_frames": past.shape[1], "label": "not told"}}
 
 
-def agreement(data: "MotionData", sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
+def agreement(data: MotionData, sample: Sampler, split: str, a_class: int) -> dict[str, Any]:
     """Share of samples, `a_class` of each class, in which a classifier of trajectories sees the class that was asked
     for; beside it how often it is right on real sequences. It is trained on the training split
     (`motion.classifier.classifier`)."""

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from genzoo.config.explain import did_you_mean
 from genzoo.config.options import check_type
+from genzoo.contract import Data, Scores
 from genzoo.errors import UserError
 from genzoo.reading import reason
 
@@ -182,3 +183,9 @@ def shadowed(package: str) -> bool:
     rest = [place for i, place in enumerate(sys.path) if place and not (i == 0 and place == here)]
     installed = importlib.machinery.PathFinder.find_spec(package, rest)
     return installed is None or installed.origin != found.origin
+
+
+def scores_of(data: Data) -> Scores:
+    """The scores that the data's class names, made of the data."""
+    module, _, name = data.scores.rpartition(".")
+    return getattr(importlib.import_module(module), name)(data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genzoo import api, checkpoint
-from genzoo.config import assignments, build, check_options, flat, keywords, plain, presets, split_options
+from genzoo.config import assignments, build, check_options, flat, keywords, plain, presets, scores_of, split_options
 from genzoo.contract import Data, GenerativeModel, Objective
 from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
@@ -162,7 +162,8 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
         objective.initialise(data)
         objective.begin(model)
     split_options(model, data, settings["sampling"])
-    check_options(settings["scoring"], keywords(data.metrics) | keywords(data.conditional_metrics), "scoring")
+    scorer = scores_of(data)
+    check_options(settings["scoring"], keywords(scorer.metrics) | keywords(scorer.conditional_metrics), "scoring")
     resume_from = (found, state) if found else None
     return Run(settings, folder, options, data, model, objective, fingerprints, resume_from), damage
 
