@@ -93,41 +93,50 @@ class BornData(Data):
     def prepare(self) -> None:
         self.bits = self.rows * self.columns
         if self.path in NAMED:
-            self.law = self._named_law()
-            self.bits = self.law.bits
-            every = self.law.support() if self.count is None else None
-            if self.count is None and every is None:
-                raise UserError(
-                    f"data.strings=null needs a uniform law that can be listed: give a number for {self.path}"
-                )
-            for split in ("train", "val"):
-                generator = torch_generator("strings", self.seed, split)
-                if every is None and 8e-6 * self.count * self.bits > self.max_mb:
-                    claimed = f"data.strings={self.count} of {self.bits} bits"
-                    raise UserError(f"{claimed} are more than data.max_mb={self.max_mb:g}: give fewer")
-                self.x[split] = self.law.draw(self.count, generator) if every is None else every
+            self._draw()
         else:
-            x = self._read("path", self.path)
-            if self.val_path:
-                self.x = {"train": x, "val": self._read("val_path", self.val_path)}
-            else:
-                self.x = in_order(x, self.val_fraction, 0)
-            widths = {part.shape[1] for part in self.x.values()}
-            if min(map(len, self.x.values())) < 1:
-                raise UserError(f"data.path={self.path} holds too few strings to keep some for validation")
-            if len(widths) > 1:
-                raise UserError(f"data.val_path={self.val_path}: strings not as long as those of {self.path}")
-            self.bits = widths.pop()
-            if isinstance(self.peaks, str):
-                self.law = laws.Blobs(self._read("peaks", self.peaks), self.flip)
-                if self.law.bits != self.bits:
-                    raise UserError(f"data.peaks={self.peaks} has {self.law.bits} bits, and data.path {self.bits}")
-
+            self._read_all()
         if self.select_fraction:
             parts = in_order(self.x["train"], self.select_fraction, 0)
             self.x = {"train": parts["train"], "val": parts["val"], "test": self.x["val"]}
         if self.trained not in (None, self.bits):
             raise UserError(f"the data has strings of {self.bits} bits, and the checkpoint of {self.trained}")
+
+    def _draw(self) -> None:
+        """Strings from the law that `path` names."""
+        self.law = law = self._named_law()
+        self.bits = law.bits
+        every = law.support() if self.count is None else None
+        if self.count is None:
+            if every is None:
+                raise UserError(
+                    f"data.strings=null needs a uniform law that can be listed: give a number for {self.path}"
+                )
+            self.x = {"train": every, "val": every}
+            return
+        if 8e-6 * self.count * self.bits > self.max_mb:
+            claimed = f"data.strings={self.count} of {self.bits} bits"
+            raise UserError(f"{claimed} are more than data.max_mb={self.max_mb:g}: give fewer")
+        generators = {split: torch_generator("strings", self.seed, split) for split in ("train", "val")}
+        self.x = {split: law.draw(self.count, generator) for split, generator in generators.items()}
+
+    def _read_all(self) -> None:
+        """Strings from files."""
+        x = self._read("path", self.path)
+        if self.val_path:
+            self.x = {"train": x, "val": self._read("val_path", self.val_path)}
+        else:
+            self.x = in_order(x, self.val_fraction, 0)
+        widths = {part.shape[1] for part in self.x.values()}
+        if min(map(len, self.x.values())) < 1:
+            raise UserError(f"data.path={self.path} holds too few strings to keep some for validation")
+        if len(widths) > 1:
+            raise UserError(f"data.val_path={self.val_path}: strings not as long as those of {self.path}")
+        self.bits = widths.pop()
+        if isinstance(self.peaks, str):
+            self.law = laws.Blobs(self._read("peaks", self.peaks), self.flip)
+            if self.law.bits != self.bits:
+                raise UserError(f"data.peaks={self.peaks} has {self.law.bits} bits, and data.path {self.bits}")
 
     def _read(self, key: str, file: str) -> Tensor:
         return read_bits(file, key=f"data.{key}", max_mb=self.max_mb)

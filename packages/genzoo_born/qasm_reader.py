@@ -115,7 +115,7 @@ class Reader:
 
     def read(self, line: int, statement: str) -> None:
         """One statement, which begins on this line."""
-        qubits, inputs, definitions = self.scope
+        inputs = self.scope.angles
         self.step()
         if len(statement.partition("{")[0]) > LONGEST:
             raise ValueError(f"a statement of more than {LONGEST:,} characters: {shortened(statement[:100])}")
@@ -132,22 +132,30 @@ class Reader:
             inputs[found[2]] = Affine(0.0, {len(inputs): 1.0})
         elif found := DEFINITION.fullmatch(statement):
             if " ".join(statement.split()) != DEFINITIONS.get(found[1]):
-                body = list(statements(found[4], line + statement[: found.start(4)].count("\n")))
-                names = [[n.strip() for n in (part or "").split(",") if n.strip()] for part in (found[2], found[3])]
-                if len(definitions) >= MOST_DEFINITIONS:
-                    raise ValueError(f"more than {MOST_DEFINITIONS} gates are defined")
-                definitions[found[1]] = Definition(*names, body, dict(definitions))
+                self.define(found, line + statement[: found.start(4)].count("\n"))
         elif found := MEASURE.fullmatch(statement):
-            target = (found[1] or found[3] or "").strip()
-            if declared := REGISTER.fullmatch(target):
-                self.declare(declared)
-            elif target:
-                operand(target, self.bits)
-            wires = operand(found[2], qubits)
-            self.step(len(wires))
-            self.measured |= set(wires)
+            self.measure(found)
         else:
             self.apply(statement, self.scope)
+
+    def define(self, found: re.Match, line: int) -> None:
+        """A gate, whose body begins on this line."""
+        definitions = self.scope.definitions
+        body = list(statements(found[4], line))
+        names = [[n.strip() for n in (part or "").split(",") if n.strip()] for part in (found[2], found[3])]
+        if len(definitions) >= MOST_DEFINITIONS:
+            raise ValueError(f"more than {MOST_DEFINITIONS} gates are defined")
+        definitions[found[1]] = Definition(*names, body, dict(definitions))
+
+    def measure(self, found: re.Match) -> None:
+        target = (found[1] or found[3] or "").strip()
+        if declared := REGISTER.fullmatch(target):
+            self.declare(declared)
+        elif target:
+            operand(target, self.bits)
+        wires = operand(found[2], self.scope.qubits)
+        self.step(len(wires))
+        self.measured |= set(wires)
 
     def declare(self, found: re.Match) -> None:
         """A register."""

@@ -107,25 +107,7 @@ class Attention(nn.Module):
         if mask is not None and mask.dtype != torch.bool:
             raise ValueError(f"mask must be bool, True where a query may look, not {mask.dtype}: compare or cast it")
         batch, tokens, _ = x.shape
-        heads, kv_heads, width = self.heads, self.kv_heads, self.head_dim
-        if context is None:
-            joint = self.to_qkv(x).view(batch, tokens, heads + 2 * kv_heads, width)
-            qk, v = joint.split((heads + kv_heads, kv_heads), dim=2)
-            if self.gain_h is not None:
-                qk = layer_norm(qk)
-            if rotation is not None:
-                qk = rotate(qk, rotation.unsqueeze(-2))
-            q, k = qk.split((heads, kv_heads), dim=2)
-        else:
-            if hasattr(self, "to_qkv"):
-                to_q, to_kv = self.to_qkv.weight.split((self.q_dim, 2 * kv_heads * width))
-                q, kv = F.linear(x, to_q), F.linear(context, to_kv)
-            else:
-                q, kv = self.to_q(x), self.to_kv(context)
-            q = q.view(batch, tokens, heads, width)
-            k, v = kv.view(batch, context.shape[1], 2 * kv_heads, width).chunk(2, dim=2)
-            if self.gain_h is not None:
-                q, k = layer_norm(q), layer_norm(k)
+        q, k, v = self._to_itself(x, rotation) if context is None else self._to_context(x, context)
         if self.gain_h is not None:
             q = q * self.gain_h.to(q.dtype).unsqueeze(-1)
         if not (v.device.type == "cpu" and torch.is_autocast_enabled("cpu")):  # rotation leaves float32
@@ -134,6 +116,30 @@ class Attention(nn.Module):
         if cache is not None:
             k_bgsd, v_bgsd = cache.append(k_bgsd, v_bgsd)
         return self._product(q_bhtd, k_bgsd, v_bgsd, mask).transpose(1, 2).reshape(batch, tokens, self.q_dim)
+
+    def _to_itself(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, T, H, D], keys and values [B, T, G, D], normalised and rotated."""
+        heads, kv_heads = self.heads, self.kv_heads
+        joint = self.to_qkv(x).view(*x.shape[:2], heads + 2 * kv_heads, self.head_dim)
+        qk, v = joint.split((heads + kv_heads, kv_heads), dim=2)
+        if self.gain_h is not None:
+            qk = layer_norm(qk)
+        if rotation is not None:
+            qk = rotate(qk, rotation.unsqueeze(-2))
+        q, k = qk.split((heads, kv_heads), dim=2)
+        return q, k, v
+
+    def _to_context(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, T, H, D], keys and values [B, S, G, D] of the context, normalised."""
+        kv_width = 2 * self.kv_heads * self.head_dim
+        if hasattr(self, "to_qkv"):
+            to_q, to_kv = self.to_qkv.weight.split((self.q_dim, kv_width))
+            q, kv = F.linear(x, to_q), F.linear(context, to_kv)
+        else:
+            q, kv = self.to_q(x), self.to_kv(context)
+        q = q.view(*x.shape[:2], self.heads, self.head_dim)
+        k, v = kv.view(*context.shape[:2], 2 * self.kv_heads, self.head_dim).chunk(2, dim=2)
+        return (q, k, v) if self.gain_h is None else (layer_norm(q), layer_norm(k), v)
 
     def _product(self, q_bhtd: Tensor, k_bgsd: Tensor, v_bgsd: Tensor, mask: Tensor | None) -> Tensor:
         queries, keys = q_bhtd.shape[2], k_bgsd.shape[2]
