@@ -152,7 +152,7 @@ def card(folder: Path) -> None:
 
 def read_card(path: Path) -> None:
     from genzoo import zoo
-    from genzoo.exhibition import as_html
+    from genzoo.page.page import as_html
 
     found = zoo.card(path.parent)
     as_html(found.text), found.about.get("score")

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import genzoo
-from genzoo import api, checkpoint
+from genzoo import checkpoint
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Objective, Request, Spec
 from genzoo.draws import Noise
 from genzoo.errors import UserError
 from genzoo.families import Autoregressive, Flow
+from genzoo.model import build_objective
 from genzoo.objectives import Adversarial, Native
 from genzoo.trainer import Hooks, Options, fit
 
@@ -254,7 +255,7 @@ def test_a_duel_goes_on_as_if_never_interrupted():
 
 
 def of_config(spec: Spec, *, seed: int = 0, **objective: Any) -> Objective:
-    return api.build_objective({"objective": objective, "trainer": {"seed": seed}}, spec)
+    return build_objective({"objective": objective, "trainer": {"seed": seed}}, spec)
 
 
 ADVERSARIAL = {

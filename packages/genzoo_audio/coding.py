@@ -90,10 +90,10 @@ class CodecTokens:
     @classmethod
     def load(cls, path: str) -> "CodecTokens":
         """From a checkpoint of its training; UserError where that is another model's."""
-        from genzoo import api
+        from genzoo.model import load
 
         try:
-            trained = api.load(path, device="cpu")
+            trained = load(path, device="cpu")
         except UserError as error:
             raise UserError(f"data.codec: {error}; train one by genzoo train audio_codec") from error
         if not isinstance(trained.model, Codec):

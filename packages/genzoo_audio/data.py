@@ -16,8 +16,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit, Sound, still
 from genzoo.folders import check_share, choosing, rows_of
+from genzoo.page.items import Exhibit, Sound, still
 from genzoo_audio.files import HIGHEST_HZ, read_audio, write_wav
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, torch_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit, still
 from genzoo.folders import check_share, in_order
+from genzoo.page.items import Exhibit, still
 from genzoo.reading import Broken, judge, reading
 from genzoo_born import laws
 from genzoo_born.hypercube import MOST_BITS

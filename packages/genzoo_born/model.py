@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Spec
 from genzoo.draws import Noise
-from genzoo.exhibits import Exhibit, still
+from genzoo.page.items import Exhibit, still
 from genzoo_born import mps
 from genzoo_born.circuit import Circuit
 from genzoo_born.hypercube import at_levels, digits, draw, numbers

@@ -18,8 +18,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit
 from genzoo.folders import check_share, choosing, rows_of
+from genzoo.page.items import Exhibit
 from genzoo_points.files import Shapes, load_shapes, normalise, read_cloud
 from genzoo_points.partial import random_part, resampled
 from genzoo_points.state import PointsState

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from genzoo.errors import UserError
-from genzoo.exhibits import Cloud
+from genzoo.page.items import Cloud
 from genzoo.pictures import font, save_gif, shortened
 from genzoo_points.output import Up
 

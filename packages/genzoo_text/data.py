@@ -16,8 +16,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit, Words
 from genzoo.folders import check_share, in_order
+from genzoo.page.items import Exhibit, Words
 from genzoo.reading import printable
 from genzoo_text import sources
 from genzoo_text.tokenizers import Tokenizer, fit_tokenizer, load_tokenizer

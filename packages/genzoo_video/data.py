@@ -18,8 +18,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit, film
 from genzoo.folders import check_share, choosing, rows_of
+from genzoo.page.items import Exhibit, film
 from genzoo_video.latents import Latents, Pixels, load_space
 from genzoo_video.state import VideoState
 

@@ -47,10 +47,10 @@ class Latents:
     @classmethod
     def load(cls, path: str) -> "Latents":
         """From a checkpoint of its training; UserError where that is another model's."""
-        from genzoo import api
+        from genzoo.model import load
 
         try:
-            trained = api.load(path, device="cpu")
+            trained = load(path, device="cpu")
         except UserError as error:
             raise UserError(f"data.autoencoder: {error}; train one by genzoo train video_autoencoder") from error
         if not isinstance(trained.model, VideoAutoencoder):

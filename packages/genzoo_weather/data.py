@@ -14,8 +14,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError, user_errors
-from genzoo.exhibits import Exhibit, still
 from genzoo.folders import check_share
+from genzoo.page.items import Exhibit, still
 from genzoo.reading import reason
 from genzoo_weather.apart import open_fields
 from genzoo_weather.fields import Fields, day_of, to_minutes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from genzoo.exhibits import Exhibit, film, still
+from genzoo.page.items import Exhibit, film, still
 from genzoo.pictures import figure, save
 from genzoo_weather.output import locked
 from genzoo_weather.physics import Grid

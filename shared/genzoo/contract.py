@@ -22,7 +22,7 @@ from genzoo.draws import Noise
 from genzoo.errors import UserError
 
 if TYPE_CHECKING:
-    from genzoo.exhibits import Exhibit
+    from genzoo.page.items import Exhibit
 
 
 Part = TypeVar("Part", bound=Callable[..., Any])
@@ -215,7 +215,7 @@ class Data(ABC):
     def exhibits(self, pieces: Sequence[Piece], folder: Path, request: Request) -> "list[Exhibit]":
         """What a page shows of samples: pieces as of `write_rollout`, and the one piece [n, *shape] where examples do
         not go on in time. folder: an empty one to work in. Here: their words, or else their preview."""
-        from genzoo.exhibits import Words, still
+        from genzoo.page.items import Words, still
 
         samples = pieces[0][0]
         said = [self.describe(x, request) for x in samples]

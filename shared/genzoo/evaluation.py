@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genzoo import __version__, api, checkpoint
+from genzoo import __version__, checkpoint
 from genzoo.config import build, check_options, compose_config, keywords, plain, scores_of
 from genzoo.contract import Data
 from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
 from genzoo.metrics import likelihood, mean_loss
+from genzoo.model import Model, load
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,7 +44,7 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     settings = plain(config)
     if settings["n"] < 0 or settings["batch_size"] < 1:
         raise UserError("n must be at least 0, and batch_size at least 1")
-    loaded = api.load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
+    loaded = load(settings["checkpoint"], device=settings["device"], trust=settings["trust"])
     data = build(settings["data"], Data, "data", trust=settings["trust"])
     data.load_state_dict(loaded.data.state_dict())
     model = replace(loaded, data=data, config={**loaded.config, "sampling": settings["sampling"]})
@@ -96,7 +97,7 @@ def evaluate_config(config: "DictConfig", overrides: Sequence[str] = ()) -> dict
     return report
 
 
-def weights_for(split: str, model: api.Model, settings: Mapping[str, Any]) -> tuple[api.Model, str | None]:
+def weights_for(split: str, model: Model, settings: Mapping[str, Any]) -> tuple[Model, str | None]:
     """What is scored on a split, and the split that chose these weights, None where none did: of a run's folder the
     last weights, where the best ones were chosen on this very split."""
     run, name = checkpoint.run_of(model.path), f"step_{model.step:06d}"
@@ -108,7 +109,7 @@ def weights_for(split: str, model: api.Model, settings: Mapping[str, Any]) -> tu
         return model, None
     if split != "val":
         return model, "val"
-    last = api.load(newest, device=settings["device"], trust=settings["trust"])
+    last = load(newest, device=settings["device"], trust=settings["trust"])
     print(f"scored: the last weights (step {last.step}), for val chose the best (step {model.step})", file=sys.stderr)
     return replace(last, data=model.data, config=model.config), None
 
@@ -150,7 +151,7 @@ def frontier(weights: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def law_scores(model: api.Model, split: str) -> dict[str, Any]:
+def law_scores(model: Model, split: str) -> dict[str, Any]:
     """Scores of the likelihood itself, where the data's law is known."""
 
     def log_prob(x: Tensor) -> Tensor:

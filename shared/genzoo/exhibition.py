@@ -4,27 +4,24 @@ The page stands for itself: pictures, sounds, films and clouds are in it, and it
 """
 
 import contextlib
-import html
 import itertools
 import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genzoo import api, checkpoint, zoo
+from genzoo import checkpoint, zoo
 from genzoo.config import check_type, did_you_mean, plain
 from genzoo.contract import Piece, Request
 from genzoo.errors import UserError, user_errors
-from genzoo.exhibits import Cloud, Exhibit, encoded
+from genzoo.model import Model, load
+from genzoo.page.page import Group, Section, as_html, load_template, parts, version
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-PAGE = Path(__file__).resolve().parent / "page"
-"""The template, its style and its script."""
 
 SHOW = {"title": str, "about": str, "samples": list[dict[str, Any]]}
 """Keys of a show in gallery.yaml."""
@@ -43,46 +40,6 @@ class Show:
     title: str
     about: str
     samples: list[dict[str, Any]]
-
-
-@dataclass
-class Group:
-    """Exhibits that one command makes."""
-
-    caption: str
-    command: str
-    exhibits: list[Exhibit]
-
-    @property
-    def columns(self) -> int:
-        """How many of a page's four it fills, if one row is enough."""
-        return sum(exhibit.columns for exhibit in self.exhibits)
-
-    @property
-    def across(self) -> int:
-        """How many exhibits stand side by side, so that rows are full."""
-        if self.columns < 3:
-            return 2
-        small = all(exhibit.columns == 1 for exhibit in self.exhibits)
-        return next((n for n in (4, 5, 3) if self.columns % n == 0), 4) if small else 4
-
-
-@dataclass
-class Section:
-    """A model on the page. card: HTML; facts: name and value."""
-
-    name: str
-    title: str
-    about: str
-    groups: list[Group] = field(default_factory=list)
-    portrait: list[Exhibit] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
-    card: str = ""
-
-    @property
-    def anchor(self) -> str:
-        """Its place on the page."""
-        return "model-" + "".join(c if c.isalnum() else "-" for c in self.name)
 
 
 def gallery_config(config: "DictConfig") -> Path:
@@ -164,7 +121,7 @@ def show_of(name: str, about: Mapping[str, Any], weights: Path) -> Show:
 
 def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section:
     """Loads a model and samples what its show says."""
-    model = api.load(show.weights, device=device, trust=trust)
+    model = load(show.weights, device=device, trust=trust)
     section = Section(show.name, show.title, show.about)
     for options in show.samples:
         caption, first, asked = options.get("caption", ""), options.get("first"), {"seed": seed, **options}
@@ -193,7 +150,7 @@ def hang(show: Show, *, seed: int, device: str, trust: Sequence[str]) -> Section
     return section
 
 
-def sampled(model: api.Model, asked: Mapping[str, Any]) -> tuple[list[Piece], Request]:
+def sampled(model: Model, asked: Mapping[str, Any]) -> tuple[list[Piece], Request]:
     """The samples of `genzoo sample` with these options: one piece, or several of a roll-out."""
     own = {"n": asked.get("n", 1), "rollout": asked.get("rollout", 1), "seed": asked["seed"]}
     for key, value in own.items():
@@ -207,7 +164,7 @@ def sampled(model: api.Model, asked: Mapping[str, Any]) -> tuple[list[Piece], Re
     return [(model.made(request, own["seed"]), request.cond)], request
 
 
-def write(model: api.Model, asked: Mapping[str, Any], folder: Path) -> None:
+def write(model: Model, asked: Mapping[str, Any], folder: Path) -> None:
     """The files of `genzoo sample`, for what comes after to read."""
     pieces, request = sampled(model, asked)
     folder.mkdir()
@@ -215,13 +172,6 @@ def write(model: api.Model, asked: Mapping[str, Any], folder: Path) -> None:
         model.data.write_rollout(iter(pieces), folder, request)
     else:
         model.data.write_all(pieces[0][0], folder, request)
-
-
-def in_a_frame(exhibits: Sequence[Exhibit]) -> str:
-    """A page of its own for a notebook: what is in it meets nothing outside."""
-    section = Section("samples", f"{len(exhibits)} exhibits", "", [Group("", "", [*exhibits])])
-    page = load_template().render(sections=[section], version=version(), **parts([section]))
-    return f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts" width="100%" height="600"></iframe>'
 
 
 def command(name: str, asked: Mapping[str, Any], *, out: str | None = None) -> str:
@@ -238,57 +188,3 @@ def written(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return f"[{','.join(map(written, value))}]" if isinstance(value, list) else str(value)
-
-
-def parts(sections: Sequence[Section]) -> dict[str, str]:
-    """Style and scripts; three.js only where there is something to turn."""
-    shown = [exhibit for section in sections for group in section.groups for exhibit in group.exhibits]
-    clouds = any(isinstance(exhibit, Cloud) for exhibit in shown)
-    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("gallery.css", "gallery.js"))
-    return {"style": style, "script": script, "three": three() if clouds else ""}
-
-
-def three() -> str:
-    """The library three.js, as trimesh brings it in its viewer."""
-    import zipfile
-
-    mend = "trimesh does not bring three.js, which clouds on a page need: pip install 'genzoo[gallery]'"
-    try:
-        import trimesh
-
-        with zipfile.ZipFile(Path(trimesh.__file__).parent / "resources" / "templates" / "viewer.zip") as opened:
-            viewer = opened.read("viewer.html.template").decode()
-    except (ModuleNotFoundError, OSError, KeyError) as error:
-        raise UserError(mend) from error
-    _, begins, rest = viewer.partition("<script>")
-    library = next((line for line in rest.splitlines() if "THREE={}" in line and len(line) > 100_000), None)
-    if not begins or library is None:
-        raise UserError(mend)
-    return f"/* three.js, Copyright Three.js Authors, MIT licence */\n{library}"
-
-
-def as_html(markdown: str) -> str:
-    """Markdown as HTML without links and pictures: nothing in it is run or fetched."""
-    from markdown_it import MarkdownIt
-
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
-    return reader.render(markdown)
-
-
-def load_template() -> Any:
-    """The page, into which all text goes escaped."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise UserError("jinja2 is not installed, and pages need it: pip install 'genzoo[gallery]'") from error
-    house = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    house.filters["encoded"] = encoded
-    return house.get_template("gallery.html")
-
-
-def version() -> str:
-    from genzoo import __version__
-
-    return __version__

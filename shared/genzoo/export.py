@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import yaml
 
-from genzoo import __version__, api, checkpoint, zoo
+from genzoo import __version__, checkpoint, zoo
 from genzoo.config import flat
 from genzoo.errors import UserError
+from genzoo.model import build_model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -33,7 +34,7 @@ def export(source: str | Path, to: str | Path, *, dtype: str = "float32") -> lis
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"--to {folder} is not empty: choose another folder")
     found = checkpoint.load(source)
-    model = api.build_model(found.config, found.spec)
+    model = build_model(found.config, found.spec)
     learned = {name: parameter.numel() for name, parameter in model.named_parameters()}
     half = DTYPES[dtype]
     weights = {name: rounded(x, half, strict=name not in learned) for name, x in found.weights.items()}

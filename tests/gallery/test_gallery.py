@@ -14,12 +14,14 @@ import soundfile
 import torch
 
 import genzoo
-from genzoo import cli, exhibits, zoo
+from genzoo import cli, zoo
 from genzoo.config import compose_config, plain
 from genzoo.contract import Data, Request
 from genzoo.errors import UserError
-from genzoo.exhibition import as_html, command, three, written
-from genzoo.exhibits import Cloud
+from genzoo.exhibition import command, written
+from genzoo.page import items
+from genzoo.page.items import Cloud
+from genzoo.page.page import as_html, three
 
 from .conftest import NASTY, SHOWS
 
@@ -267,7 +269,7 @@ def test_cloud_packed():
     numbers = np.frombuffer(base64.b64decode(packed["points"]), "<i2").reshape(points.shape)
     middle = (points.min(axis=(0, 1)) + points.max(axis=(0, 1))) / 2
     reach = np.abs(points - middle).max()
-    assert np.abs(numbers / exhibits.STEPS * reach + middle - points).max() <= 0.5001 * reach / exhibits.STEPS
+    assert np.abs(numbers / items.STEPS * reach + middle - points).max() <= 0.5001 * reach / items.STEPS
     assert packed["frames"] == 3
     assert packed["ball"] == pytest.approx(0.1 / reach)
     one = Cloud(points=np.zeros((1, 1, 3)), colours=np.zeros((1, 3))).packed()  # no size: no division by it
@@ -280,7 +282,7 @@ def test_film(size):
     import av
 
     frames = np.random.default_rng(0).integers(0, 255, (7, *size, 3), dtype=np.uint8)
-    film = exhibits.film(frames, 8)
+    film = items.film(frames, 8)
     with av.open(io.BytesIO(film.data)) as opened:
         stream = opened.streams.video[0]
         shapes = [frame.to_ndarray(format="rgb24").shape for frame in opened.decode(video=0)]
@@ -302,7 +304,7 @@ def test_missing_libraries(monkeypatch, refused, weights):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "jinja2", None)
         assert "pip install 'genzoo[gallery]'" in refused("gallery", f"checkpoints=[{weights['born']}]")
-    for name, call in (("av", lambda: exhibits.film(np.zeros((1, 2, 2, 3), np.uint8), 1)), ("trimesh", three)):
+    for name, call in (("av", lambda: items.film(np.zeros((1, 2, 2, 3), np.uint8), 1)), ("trimesh", three)):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
             with pytest.raises(UserError, match=r"genzoo\[gallery\]"):

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import genzoo
-from genzoo import api
 from genzoo.cli import main
 from genzoo.config import build
 from genzoo.config.build import is_part
 from genzoo.contract import Data, GenerativeModel, Objective, Spec
 from genzoo.errors import UserError
+from genzoo.model import build_objective
 from genzoo.run import Logger
 from genzoo.trainer import Options
 
@@ -94,7 +94,7 @@ def test_every_callable_nested(watched):
                 assert made is None or is_part(reached(target)), target
             module, _, name = target.rpartition(".")
             config = {"trainer": {"seed": 0}, "objective": {**reward, "function": f"{module}:{name}"}}
-            made = attempt(api.build_objective, config, Spec((4,), vocab=3))
+            made = attempt(build_objective, config, Spec((4,), vocab=3))
             assert made is None or is_part(reached(target)), target
 
 

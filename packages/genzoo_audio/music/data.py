@@ -16,8 +16,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit, Sound, still
 from genzoo.folders import check_share, choosing
+from genzoo.page.items import Exhibit, Sound, still
 from genzoo_audio.music import sources
 from genzoo_audio.music.files import MAX_MB, MOST_PIECES, read_piece, write_midi
 from genzoo_audio.music.tokens import END, TICKS_PER_BAR, VOCAB, VOICES, to_pitches, to_tokens

@@ -16,8 +16,8 @@ from torch import Tensor
 from genzoo.contract import Batch, Data, Piece, Request, Spec
 from genzoo.draws import items_in_epochs, numpy_generator
 from genzoo.errors import UserError
-from genzoo.exhibits import Exhibit
 from genzoo.folders import check_share, choosing, rows_of, splits_of
+from genzoo.page.items import Exhibit
 from genzoo_points.motion.sequences import Correspondence, Sequences, at_rate, load_sequences
 from genzoo_points.state import MotionState
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genzoo import api, checkpoint
+from genzoo import checkpoint
 from genzoo.config import assignments, build, check_options, flat, keywords, plain, presets, scores_of, split_options
 from genzoo.contract import Data, GenerativeModel, Objective
 from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
+from genzoo.model import Model, build_model, build_objective, load_data_state, pick_device
 from genzoo.reading import printable, reason
 from genzoo.run import CsvLog, Logger, RunFolder
 
@@ -91,7 +92,7 @@ def _train(config: "DictConfig", overrides: Sequence[str]) -> Path:
     else:
         folder.check_free()
     options = build(settings["trainer"], Options, "trainer")
-    api.pick_device(options.device)
+    pick_device(options.device)
     check_wishes(settings)
     processes = PartialState(cpu=options.device == "cpu" or not torch.cuda.is_available())
     with processes.main_process_first():
@@ -141,18 +142,18 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
     init = checkpoint.load(settings["init"]) if settings["init"] and not found else None
     data = build(settings["data"], Data, "data", trust=trust)
     if from_ := found or init:
-        api.load_data_state(data, from_)
+        load_data_state(data, from_)
     data.prepare()
     fingerprints = {split: data.fingerprint(split) for split in data.splits}
     if found:
         check_same_data(found, fingerprints, settings)
-    model = api.build_model(settings, data.spec, trust)
+    model = build_model(settings, data.spec, trust)
     if init:
         load_weights(model, init, settings["model"])
     elif not found:
         with user_errors("model: "):
             model.initialise(data)
-    objective = api.build_objective(settings, data.spec, trust)
+    objective = build_objective(settings, data.spec, trust)
     if objective.tunes and not (found or init):
         raise UserError("this objective goes on from a trained model: give init= its run folder")
     if objective.tunes and not options.val_every:
@@ -219,7 +220,7 @@ def fit_run(run: Run, loggers: Sequence[Logger], processes: int) -> None:
         def validated(step: int, averaged: GenerativeModel) -> None:
             if not run.settings["samples"]:
                 return
-            shown = api.Model(averaged.eval(), data, run.settings, step, folder.path)
+            shown = Model(averaged.eval(), data, run.settings, step, folder.path)
             made = shown.sample(run.settings["samples"], seed=0)
             averaged.train()
             made.write(folder.samples / f"step_{step:06d}")
