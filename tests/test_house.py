@@ -1,10 +1,12 @@
 """The rules of the house that a program can check."""
 
 import ast
+import graphlib
 import subprocess
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,3 +115,12 @@ def test_constraints_pin_what_is_required(project):
     names = {word.partition(">")[0].partition("[")[0].strip().lower() for word in wanted} - {"genzoo"}
     assert "torch" in names
     assert names <= pinned, f"not pinned: {', '.join(sorted(names - pinned))}"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Whatever the way: at the top, inside a function, or for annotations alone."""
+    names = ("attention_core", "genzoo", *sorted(path.name for path in (ROOT / "packages").glob("genzoo_*")))
+    graph = grimp.build_graph(*names, exclude_type_checking_imports=False, cache_dir=None)
+    imported = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert sum(map(len, imported.values())) > 500
+    graphlib.TopologicalSorter(imported).prepare()  # CycleError names the modules
