@@ -1,10 +1,13 @@
 """The command line: `genzoo VERB PRESET key=value …`."""
 
+import argparse
 import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 HELP = """genzoo: train and sample small generative models of your own data
 
@@ -26,6 +29,14 @@ Start with: genzoo train text
 """
 
 VERBS = ("train", "sample", "evaluate", "gallery", "list", "export", "demo")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--cfg": {"choices": ("job", "all", "hydra")},
+    "-m/--multirun": {"action": "store_true"},
+    "--config-dir": {"metavar": "folder"},
+    "--to": {"metavar": "folder"},
+    "--dtype": {"metavar": "number format", "default": "float32"},
+}
+"""What argparse is told of each option."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,57 +81,58 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
+class Words(argparse.ArgumentParser):
+    """The options of a verb; the words beside them are left over."""
+
+    def __init__(self, verb: str, *names: str) -> None:
+        super().__init__(verb, add_help=False, allow_abbrev=False)
+        self.add_argument("-h", "--help", action="store_true")
+        for name in names:
+            self.add_argument(*name.split("/"), **OPTIONS[name])
+
+    def error(self, message: str) -> NoReturn:
+        from genzoo.errors import UserError
+
+        lacks = re.match(r"argument (\S+): expected one argument", message)
+        kind = lacks and self._option_string_actions[lacks[1]].metavar
+        raise UserError(f"{lacks[1]} needs a {kind}" if lacks else f"{message}; see genzoo {self.prog} --help")
+
+    def read(self, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The options, and the words that are none. `--cfg` alone is `--cfg job`."""
+        kinds = OPTIONS["--cfg"]["choices"]
+        pairs = zip(words, [*words[1:], ""], strict=False)
+        given, rest = self.parse_known_args([f"{w}=job" if w == "--cfg" and n not in kinds else w for w, n in pairs])
+        for word in rest:
+            if word.startswith("-") and not given.help:
+                self.error(f"unknown option {word}")
+        folder = getattr(given, "config_dir", None)
+        if folder is not None and not Path(folder).is_dir():
+            self.error(f"--config-dir {folder}: there is no such folder")
+        return given, rest
+
+
 def dispatch(words: Sequence[str]) -> None:
     """Parses the words and runs the verb."""
     from genzoo.errors import UserError
 
-    verb, rest = words[0], list(words[1:])
+    verb = words[0]
     if verb not in VERBS:
         from genzoo.config import did_you_mean
 
         raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, VERBS)}; there are: {', '.join(VERBS)}")
     if verb in PLAIN:
-        run, takes = PLAIN[verb]
-        if rest and rest[0] in ("-h", "--help"):
+        run, takes, *names = PLAIN[verb]
+        given, rest = Words(verb, *names).read(words[1:])
+        if given.help:
             return print(f"genzoo {verb}{takes}\n\n{inspect.cleandoc(run.__doc__)}")
-        return run(rest)
-    show = many = False
-    config_dir, preset, overrides = None, None, []
-    while rest:
-        word = rest.pop(0)
-        if word in ("-h", "--help"):
-            return verb_help(verb)
-        if word == "--cfg":
-            show = True
-            if rest and rest[0] in ("job", "all", "hydra"):
-                rest.pop(0)
-        elif word in ("-m", "--multirun"):
-            many = True
-        elif word == "--config-dir":
-            if not rest:
-                raise UserError("--config-dir needs a folder")
-            config_dir = rest.pop(0)
-            if not Path(config_dir).is_dir():
-                raise UserError(f"--config-dir {config_dir}: there is no such folder")
-        elif word.startswith("-"):
-            raise UserError(f"unknown option {word}; see genzoo {verb} --help")
-        elif "=" in word:
-            overrides.append(word)
-        elif preset is None and not overrides:
-            preset = word
-        else:
-            raise UserError(
-                f"{word!r} is no key=value; the preset's name comes first: genzoo {verb} PRESET key=value …"
-            )
-    if verb == "train":
-        overrides = [f"preset={preset}", *overrides] if preset else overrides
-    elif verb == "gallery":
-        overrides = [f"models=[{preset}]", *overrides] if preset else overrides
-    elif not any(o.startswith("checkpoint=") for o in overrides):
-        overrides.append(f"checkpoint={at_hand(preset or 'text')}")
+        return run(rest, given)
+    given, rest = Words(verb, "--cfg", "-m/--multirun", "--config-dir").read(words[1:])
+    overrides = with_preset(verb, rest, help=given.help)
+    if given.help:
+        return verb_help(verb, overrides)
     runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate, "gallery": run_gallery}[verb]
-    if not many:
-        return runner(overrides, config_dir, show)
+    if not given.multirun:
+        return runner(overrides, given.config_dir, bool(given.cfg))
     from genzoo.config import sweep
 
     combinations = sweep(overrides)
@@ -128,7 +140,27 @@ def dispatch(words: Sequence[str]) -> None:
         if verb == "train" and not any(o.startswith("out=") for o in combination):
             combination = [*combination, f"out=multirun/{i:03d}"]
         print(f"[{i + 1}/{len(combinations)}] {' '.join(combination)}")
-        runner(combination, config_dir, show)
+        runner(combination, given.config_dir, bool(given.cfg))
+
+
+def with_preset(verb: str, words: Sequence[str], *, help: bool) -> list[str]:
+    """The overrides, and as one of them what stands before them: a preset, a model, or a run's path, which may hold a
+    =. help: whether only the help is wanted, which needs neither."""
+    from genzoo.errors import UserError
+
+    first, overrides = None, list(words)
+    path = verb in ("sample", "evaluate") and words and (os.path.exists(words[0]) or "/" in words[0].partition("=")[0])
+    if words and (path or "=" not in words[0]):
+        first = overrides.pop(0)
+    for word in overrides:
+        if "=" not in word:
+            raise UserError(
+                f"{word!r} is no key=value; the preset's name comes first: genzoo {verb} PRESET key=value …"
+            )
+    if verb in ("sample", "evaluate"):
+        named = any(o.startswith("checkpoint=") for o in overrides) or (help and first is None)
+        return overrides if named else [*overrides, f"checkpoint={at_hand(first or 'text')}"]
+    return [f"preset={first}" if verb == "train" else f"models=[{first}]", *overrides] if first else overrides
 
 
 def at_hand(preset: str) -> str:
@@ -208,30 +240,56 @@ def print_config(config: object) -> None:
     print(OmegaConf.to_yaml(config), end="")
 
 
-def verb_help(verb: str) -> None:
-    """The verb's own configuration file, which comments every key."""
+def verb_help(verb: str, overrides: Sequence[str]) -> None:
+    """The verb's own configuration file, which comments every key, and the options of the checkpoint that is named."""
     from genzoo.config import config_folder
 
     takes = f"genzoo {verb} {'MODEL' if verb == 'gallery' else 'PRESET'}"
     print(f"{takes} key=value …\n\nKeys ({takes} --cfg job shows all of them with values):\n")
     for line in (config_folder() / f"{verb}.yaml").read_text(encoding="utf-8").splitlines():
         print(f"  {line}")
+    if any(o.startswith("checkpoint=") for o in overrides):
+        options_help(verb, overrides)
 
 
-def list_presets(rest: Sequence[str]) -> None:
+def options_help(verb: str, overrides: Sequence[str]) -> None:
+    """The options that a checkpoint's classes have, with type and default, and what their docstrings say."""
+    from genzoo import checkpoint
+    from genzoo.config.options import described, keywords, scores_class
+    from genzoo.config.words import classes_of, nodes_of, options_of
+    from genzoo.errors import UserError
+    from genzoo.evaluation import checkpoint_path
+    from genzoo.reading import printable
+
+    path = checkpoint_path(overrides)
+    try:
+        saved = checkpoint.config_of(path)
+        data, model = classes_of(saved, overrides)
+        takes = options_of(data, model)
+        nodes = nodes_of("evaluate", saved, takes)
+    except UserError as error:
+        return print(f"\n(the options of {path} are not known: {printable(str(error))})")
+    groups = ("sampling",) if verb == "sample" else ("sampling", "scoring")
+    print(f"\nOptions of {path}, with their types and defaults:\n")
+    for group in groups:
+        prefix, values = "" if verb == "sample" else f"{group}.", nodes[f"{group}_of_checkpoint"][group]
+        print(*(f"  {printable(line)}" for line in described(takes[group], values, prefix)), sep="\n")
+    scores = scores_class(data)
+    methods = [(data.request, model.sample), (scores.metrics, scores.conditional_metrics)][: len(groups)]
+    for method in (method for pair in methods for method in pair):
+        if keywords(method):
+            print(f"\n{method.__qualname__}: {inspect.getdoc(method)}")
+
+
+def list_presets(rest: Sequence[str], given: argparse.Namespace) -> None:
     """Name and first comment line of every preset; name, size and score of the weights that come with genzoo."""
     from genzoo.config import config_folder, presets
     from genzoo.errors import UserError
-
-    config_dir = None
-    if rest:
-        if rest[0] != "--config-dir" or len(rest) != 2:
-            raise UserError("genzoo list takes nothing but --config-dir DIR")
-        config_dir = rest[1]
-        if not Path(config_dir).is_dir():
-            raise UserError(f"--config-dir {config_dir}: there is no such folder")
     from genzoo.zoo import card, shipped
 
+    if rest:
+        raise UserError("genzoo list takes nothing but --config-dir DIR")
+    config_dir = given.config_dir
     names = presets(config_dir)
     width = max(map(len, names))
     for name in names:
@@ -247,7 +305,7 @@ def list_presets(rest: Sequence[str]) -> None:
         print(f"{name:{width}}  {size:4.1f} MB  {card(folder).about.get('score', '')}")
 
 
-def export(rest: Sequence[str]) -> None:
+def export(rest: Sequence[str], given: argparse.Namespace) -> None:
     """Writes weights, configuration and a model card as the Hugging Face hub has them, ready for
     `hf upload USER/REPOSITORY FOLDER`; `genzoo.load("hf://USER/REPOSITORY")` then loads them anywhere.
 
@@ -257,20 +315,13 @@ def export(rest: Sequence[str]) -> None:
     from genzoo.errors import UserError
     from genzoo.export import export as write
 
-    words, options = list(rest), {"dtype": "float32"}
-    for name in ("to", "dtype"):
-        for i, word in enumerate(words):
-            if word == f"--{name}" and i + 1 < len(words):
-                options[name] = words[i + 1]
-                del words[i : i + 2]
-                break
-    if len(words) != 1 or words[0].startswith("-") or "to" not in options:
+    if len(rest) != 1 or given.to is None:
         raise UserError("it is genzoo export CHECKPOINT --to FOLDER [--dtype float16]; see genzoo export --help")
-    for file in write(at_hand(words[0]), options["to"], dtype=options["dtype"]):
+    for file in write(at_hand(rest[0]), given.to, dtype=given.dtype):
         print(file)
 
 
-def demo(rest: Sequence[str]) -> None:
+def demo(rest: Sequence[str], given: argparse.Namespace) -> None:
     """Trains the text model on the embedded text for about a minute and samples from it; then makes a page of samples
     from the weights that come with genzoo."""
     import shutil
@@ -303,8 +354,8 @@ The page: {page.resolve()}"""
 
 
 PLAIN = {
-    "list": (list_presets, " [--config-dir DIR]"),
-    "export": (export, " CHECKPOINT --to FOLDER [--dtype float16]"),
+    "list": (list_presets, " [--config-dir DIR]", "--config-dir"),
+    "export": (export, " CHECKPOINT --to FOLDER [--dtype float16]", "--to", "--dtype"),
     "demo": (demo, ""),
 }
-"""Verbs without a configuration, and what they take."""
+"""Verbs without a configuration, what they take, and their options."""

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 def evaluation_config(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
     """evaluate.yaml with the checkpoint's own data, sampling options and scoring options as defaults."""
     saved = checkpoint.config_of(checkpoint_path(overrides))
-    nodes = {name: saved.get(name) or {} for name in ("data", "sampling", "scoring")}
-    nodes = {f"{name}_of_checkpoint": {name: node} for name, node in nodes.items()}
-    return compose_config("evaluate", overrides, config_dir=config_dir, nodes=nodes)
+    return compose_config("evaluate", overrides, config_dir=config_dir, saved=saved)
 
 
 def checkpoint_path(overrides: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from genzoo import checkpoint, zoo
 from genzoo.config import check_type, did_you_mean, plain
+from genzoo.config.words import ESCAPED
 from genzoo.contract import Piece, Request
 from genzoo.errors import UserError, user_errors
 from genzoo.model import Model, load
@@ -179,12 +180,15 @@ def command(name: str, asked: Mapping[str, Any], *, out: str | None = None) -> s
     options = [(key, value) for key, value in asked.items() if key not in ("n", "rollout", "seed")]
     own = [(key, asked[key]) for key in ("n", "rollout") if asked.get(key, 1) != 1]
     told = [*options, *own, ("seed", asked["seed"]), *([("out", out)] if out else [])]
-    words = [f"checkpoint={name}", *(f"{key}={written(value)}" for key, value in told)]
+    words = [f"checkpoint={name}", *(f"{key}={written(value, escaped=key in ESCAPED)}" for key, value in told)]
     return " ".join(["genzoo sample", *map(shlex.quote, words)])
 
 
-def written(value: Any) -> str:
-    """A value as the command line reads it."""
+def written(value: Any, *, escaped: bool = False) -> str:
+    """A value as the command line reads it; escaped: that of a key in which `\\n` and `\\t` mean what they say."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    return f"[{','.join(map(written, value))}]" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return f"[{','.join(written(item, escaped=escaped) for item in value)}]"
+    marks = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"} if escaped else {}
+    return str(value).translate(str.maketrans(marks))

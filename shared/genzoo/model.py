@@ -1,5 +1,6 @@
 """A trained model, ready to sample: `load` makes it of a checkpoint; and models of configurations."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +54,10 @@ class Model:
             raise UserError(f"n must be at least 1, not {n}")
         words, more = split_options(self.model, self.data, {**self.config.get("sampling", {}), **options})
         request = self.data.request(n, **words)
+        for key in more.keys() & request.options.keys():
+            usual = inspect.signature(self.model.sample).parameters[key].default
+            if more[key] != usual:
+                raise UserError(f"{key}={more[key]}: here the data decides it: leave it out")
         return replace(request, options={**more, **request.options})
 
     def made(self, request: Request, *seed: int, batch_size: int = 64) -> Tensor:

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
 
 def sampling_config(overrides: Sequence[str], *, config_dir: str | None = None) -> "DictConfig":
-    """sample.yaml with the checkpoint's own sampling options as further keys."""
+    """sample.yaml with the options of the checkpoint's classes as further keys."""
     from genzoo.evaluation import checkpoint_path
 
     saved = checkpoint.config_of(checkpoint_path(overrides))
-    return compose_config(
-        "sample", overrides, config_dir=config_dir, nodes={"sampling_of_checkpoint": saved.get("sampling") or {}}
-    )
+    return compose_config("sample", overrides, config_dir=config_dir, saved=saved)
 
 
 def sample_config(config: "DictConfig") -> list[Path]:

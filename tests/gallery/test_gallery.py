@@ -158,7 +158,8 @@ def test_command_survives_the_shell(asked):
 
     words = shlex.split(command("runs/my run", {"n": 1, "rollout": 1, "seed": 3, **asked}))
     assert words[:3] == ["genzoo", "sample", "checkpoint=runs/my run"]
-    read_back = dict(assignments([readable(word, texts=("prompt", "label")) for word in words[3:]]))
+    hints = {"prompt": str, "label": str, "stop": list[str]}
+    read_back = dict(assignments([readable(word, hints=hints) for word in words[3:]]))
     assert read_back == {**asked, "seed": 3}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from genzoo.config.explain import did_you_mean
-from genzoo.config.options import check_type
+from genzoo.config.options import check_type, scores_class
 from genzoo.contract import Data, Scores
 from genzoo.errors import UserError
 from genzoo.reading import reason
@@ -187,5 +187,4 @@ def shadowed(package: str) -> bool:
 
 def scores_of(data: Data) -> Scores:
     """The scores that the data's class names, made of the data."""
-    module, _, name = data.scores.rpartition(".")
-    return getattr(importlib.import_module(module), name)(data)
+    return scores_class(data)(data)

@@ -23,7 +23,9 @@ def explain(error: Exception, whole: DictConfig, folders: Sequence[Path], *, whe
         for empty in (key, key.rpartition(".")[0]):
             if empty and OmegaConf.select(whole, empty) == {}:
                 return f"{empty} has no keys yet: write +{key}=…"
-        return f"unknown key {key}{did_you_mean(key, list(flat_keys(whole)))}; --cfg job shows all keys"
+        group = OmegaConf.select(whole, key.rpartition(".")[0]) if "." in key else whole
+        there = ", ".join(map(str, group)) if isinstance(group, DictConfig) else ""
+        return f"unknown key {key}{did_you_mean(key, list(flat_keys(whole)))}; there are: {there}"
     if absent := re.search(r"(?:In '[^']+': )?Could not find '([^']+)'", text):
         group, _, name = absent[1].rpartition("/")
         there = sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")}) if group else []
