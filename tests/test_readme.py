@@ -36,6 +36,29 @@ def test_there_are_commands():
     assert len(ALL) > 15
 
 
+def bring(run: Path, preset: str, overrides: list[str]) -> None:
+    """What the words name of the user's own: here, things that the run made."""
+    sounds = [word.partition("=")[2] for word in overrides if word.startswith(("prompt=", "clip=", "melody="))]
+    sounds = [name for name in sounds if name.endswith((".wav", ".mid"))]
+    if sounds:  # the user's recording or tune: here, one of the run's own
+        cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
+        for name in sounds:
+            shutil.copy(next(Path("made").glob(f"*{Path(name).suffix}")), name)
+    if "context=clip.mp4" in overrides:  # the user's clip: here, one of the run's own
+        cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
+        shutil.copy("made/000.mp4", "clip.mp4")
+    if "context=walk.npz" in overrides:  # the user's first frames: here, those of the run's own
+        cli.main(["sample", preset, f"checkpoint={run}", "out=made", "format=npz"])
+        shutil.copy("made/000.npz", "walk.npz")
+    if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
+        cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
+        shutil.copy("made/forecast.nc", "now.nc")
+    if any(word.startswith(("partial=", "between=")) for word in overrides):  # the user's shapes: the run's own
+        cli.main(["sample", preset, f"checkpoint={run}", "n=3", "out=made"])
+        for file, name in zip(sorted(Path("made").glob("*.ply")), ("scan.ply", "a.ply", "b.ply"), strict=True):
+            shutil.copy(file, name)
+
+
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[f"{p}: {c}" for p, c in ALL])
 def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinary):
     """Runs it on a smoke run, or composes it where it would train for minutes."""
@@ -43,10 +66,10 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
     if words[0] == "make":
         assert re.search(rf"^{words[1].partition('=')[0]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
+    if words[0] == "python" and not words[2].endswith((".train", ".sample")):
+        assert find_spec(words[2])
+        return
     if words[0] == "python":
-        if not words[2].endswith((".train", ".sample")):
-            assert find_spec(words[2])
-            return
         words = ["genzoo", words[2].rpartition(".")[2], *words[3:]]
     verb, rest = words[1], words[2:]
     assert verb in cli.VERBS
@@ -72,24 +95,6 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
         while smoke and f"{smoke}_smoke" not in presets():
             smoke = smoke.rpartition("_")[0]
         shutil.copytree(smoke_run_of(smoke), run, symlinks=True)
-        sounds = [word.partition("=")[2] for word in overrides if word.startswith(("prompt=", "clip=", "melody="))]
-        sounds = [name for name in sounds if name.endswith((".wav", ".mid"))]
-        if sounds:  # the user's recording or tune: here, one of the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
-            for name in sounds:
-                shutil.copy(next(Path("made").glob(f"*{Path(name).suffix}")), name)
-        if "context=clip.mp4" in overrides:  # the user's clip: here, one of the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "out=made"])
-            shutil.copy("made/000.mp4", "clip.mp4")
-        if "context=walk.npz" in overrides:  # the user's first frames: here, those of the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "out=made", "format=npz"])
-            shutil.copy("made/000.npz", "walk.npz")
-        if "context=now.nc" in overrides:  # the user's last map: here, one of the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "rollout=2", "out=made"])
-            shutil.copy("made/forecast.nc", "now.nc")
-        if any(word.startswith(("partial=", "between=")) for word in overrides):  # the user's shapes: the run's own
-            cli.main(["sample", preset, f"checkpoint={run}", "n=3", "out=made"])
-            for file, name in zip(sorted(Path("made").glob("*.ply")), ("scan.ply", "a.ply", "b.ply"), strict=True):
-                shutil.copy(file, name)
+        bring(run, preset, overrides)
     cli.main([w.replace("{", "").replace("}", "") for w in words[1:]])
     assert capsysbinary.readouterr().out

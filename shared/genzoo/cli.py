@@ -15,6 +15,7 @@ HELP = """genzoo: train and sample small generative models of your own data
   genzoo sample   PRESET key=value …        make examples with a trained model (checkpoint=…)
   genzoo evaluate PRESET key=value …        score a trained model (checkpoint=…)
   genzoo gallery  MODEL key=value …         what trained models make, on one page for a browser
+  genzoo check    PRESET key=value …        does a modality of your own keep the contract?
   genzoo list                               all presets, and the weights that come with genzoo
   genzoo export   PRESET --to FOLDER        weights, configuration and card, as the Hugging Face hub has them
   genzoo demo                               a minute of training on text, then a page of samples of every kind
@@ -28,7 +29,7 @@ HELP = """genzoo: train and sample small generative models of your own data
 Start with: genzoo train text
 """
 
-VERBS = ("train", "sample", "evaluate", "gallery", "list", "export", "demo")
+VERBS = ("train", "sample", "evaluate", "gallery", "check", "list", "export", "demo")
 OPTIONS: dict[str, dict[str, Any]] = {
     "--cfg": {"choices": ("job", "all", "hydra")},
     "-m/--multirun": {"action": "store_true"},
@@ -130,7 +131,8 @@ def dispatch(words: Sequence[str]) -> None:
     overrides = with_preset(verb, rest, help=given.help)
     if given.help:
         return verb_help(verb, overrides)
-    runner = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate, "gallery": run_gallery}[verb]
+    runners = {"train": run_train, "sample": run_sample, "evaluate": run_evaluate, "gallery": run_gallery}
+    runner = {**runners, "check": run_check}[verb]
     if not given.multirun:
         return runner(overrides, given.config_dir, bool(given.cfg))
     from genzoo.config import sweep
@@ -160,7 +162,9 @@ def with_preset(verb: str, words: Sequence[str], *, help: bool) -> list[str]:
     if verb in ("sample", "evaluate"):
         named = any(o.startswith("checkpoint=") for o in overrides) or (help and first is None)
         return overrides if named else [*overrides, f"checkpoint={at_hand(first or 'text')}"]
-    return [f"preset={first}" if verb == "train" else f"models=[{first}]", *overrides] if first else overrides
+    if not first:
+        return overrides
+    return [f"models=[{first}]" if verb == "gallery" else f"preset={first}", *overrides]
 
 
 def at_hand(preset: str) -> str:
@@ -187,6 +191,15 @@ def run_train(overrides: list[str], config_dir: str | None, show: bool) -> None:
 
     out = train_config(config, overrides, config_dir=config_dir)
     print(f"now: genzoo sample checkpoint={out}")
+
+
+def run_check(overrides: list[str], config_dir: str | None, show: bool) -> None:
+    from genzoo.config import compose_config
+    from genzoo.verbs.check import check
+
+    if show:
+        return print_config(compose_config("train", overrides, config_dir=config_dir))
+    check(overrides, config_dir)
 
 
 def run_sample(overrides: list[str], config_dir: str | None, show: bool) -> None:
@@ -246,7 +259,8 @@ def verb_help(verb: str, overrides: Sequence[str]) -> None:
 
     takes = f"genzoo {verb} {'MODEL' if verb == 'gallery' else 'PRESET'}"
     print(f"{takes} key=value …\n\nKeys ({takes} --cfg job shows all of them with values):\n")
-    for line in (config_folder() / f"{verb}.yaml").read_text(encoding="utf-8").splitlines():
+    file = config_folder() / f"{'train' if verb == 'check' else verb}.yaml"
+    for line in file.read_text(encoding="utf-8").splitlines():
         print(f"  {line}")
     if any(o.startswith("checkpoint=") for o in overrides):
         options_help(verb, overrides)

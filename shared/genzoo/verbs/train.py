@@ -18,6 +18,7 @@ from genzoo.errors import UserError, user_errors
 from genzoo.model import Model, build_model, build_objective, load_data_state, pick_device
 from genzoo.reading import printable, reason
 from genzoo.run import CsvLog, Logger, RunFolder
+from genzoo.testing import cheap_checks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -153,6 +154,7 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
     elif not found:
         with user_errors("model: "):
             model.initialise(data)
+    cheap_checks(data, model)
     objective = build_objective(settings, data.spec, trust)
     if objective.tunes and not (found or init):
         raise UserError("this objective goes on from a trained model: give init= its run folder")
