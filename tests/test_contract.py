@@ -18,10 +18,6 @@ from .conftest import FIRST
 NAMES = sorted(file.stem.removesuffix("_smoke") for file in (config_folder() / "preset").glob("*_smoke.yaml"))
 SHORT = {"audio_mulaw": ("sampling.seconds=0.01",), "music": ("sampling.ticks=8",)}
 """By smoke preset: what makes its samples short."""
-BROKEN = {
-    "video_large": "a run that goes on lays its autoencoder out otherwise: the last bits of its latents are others"
-}
-"""By smoke preset: what its data are known to break, until that is mended."""
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +37,7 @@ def test_all_of_them():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_data(run_of, name, request):
-    if name in BROKEN:
-        request.applymarker(pytest.mark.xfail(reason=BROKEN[name], raises=UserError, strict=True))
+def test_data(run_of, name):
     assert list(of_data(run_of(name))) == [said(clause) for clause in OF_DATA]
 
 

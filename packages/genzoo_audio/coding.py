@@ -90,7 +90,7 @@ class CodecTokens:
     @classmethod
     def load(cls, path: str) -> "CodecTokens":
         """From a checkpoint of its training; UserError where that is another model's."""
-        from genzoo.model import load
+        from genzoo.model import laid_out_as_saved, load
 
         try:
             trained = load(path, device="cpu")
@@ -98,7 +98,7 @@ class CodecTokens:
             raise UserError(f"data.codec: {error}; train one by genzoo train audio_codec") from error
         if not isinstance(trained.model, Codec):
             raise UserError(f"data.codec={path} is no codec: train one by genzoo train audio_codec")
-        return cls(trained.model, trained.config["model"])
+        return cls(laid_out_as_saved(trained.model), trained.config["model"])
 
     @torch.inference_mode()
     def encode_all(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -59,4 +59,5 @@ class TokenScores(Scores):
             raise ValueError("scoring.agreement must not be negative")
         if not self.data.classes or not agreement:
             return {}
-        return metrics.label_agreement_of(self.data, sample, self.data.request(agreement).cond, split=split)
+        found = metrics.label_agreement_of(self.data, sample, self.data.request(agreement).cond, split=split)
+        return {"label_agreement": found}

@@ -47,7 +47,7 @@ class Latents:
     @classmethod
     def load(cls, path: str) -> "Latents":
         """From a checkpoint of its training; UserError where that is another model's."""
-        from genzoo.model import load
+        from genzoo.model import laid_out_as_saved, load
 
         try:
             trained = load(path, device="cpu")
@@ -55,7 +55,7 @@ class Latents:
             raise UserError(f"data.autoencoder: {error}; train one by genzoo train video_autoencoder") from error
         if not isinstance(trained.model, VideoAutoencoder):
             raise UserError(f"data.autoencoder={path} is none: train one by genzoo train video_autoencoder")
-        return cls(trained.model, trained.config["model"])
+        return cls(laid_out_as_saved(trained.model), trained.config["model"])
 
     def shape(self, pixels: tuple[int, ...]) -> tuple[int, ...]:
         if pixels[0] != self.autoencoder.spec.shape[0]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from genzoo.reading import reason
 
 if TYPE_CHECKING:
     from genzoo.page.items import Exhibit
+
+
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,13 @@ def for_decoding(model: torch.nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear):
             layer.weight.data = layer.weight.data.t().contiguous().t()
+
+
+def laid_out_as_saved(model: Net) -> Net:
+    """Undoes `for_decoding`: a part of data gives the same last bits, whether it was loaded or made from its state."""
+    for weight in model.parameters():
+        weight.data = weight.data.contiguous()
+    return model
 
 
 def pick_device(device: str) -> str:

@@ -77,7 +77,8 @@ def test_evaluation(run):
         reports.append(json.loads(Path("run", "metrics.json").read_text())["evaluate_val"])
     assert reports[0] == reports[1]
     scores = reports[0]
-    assert {"bits_per_code", "level", "clipping", "frechet", "inception", "timbre"} <= set(scores)
+    assert {"bits_per_code", "level", "clipping", "frechet", "inception", "label_agreement"} <= set(scores)
+    assert {"told", "withheld", "swapped", "real"} <= set(scores["label_agreement"])
     assert scores["protocol"]["reference_sha256"]
 
 

@@ -81,19 +81,6 @@ def test_what_there_is(folder):
     assert counts == (2, 2)
 
 
-def test_batches_are_a_pure_function(data):
-    """Of step and rows: any part of a batch is that part of the whole, in any order of asking, again and again."""
-    whole = data.batch(3, 8, "train")
-    for rows in (range(0, 4), range(5, 8)):
-        part = data.batch(3, 8, "train", rows)
-        assert torch.equal(part.x, whole.x[rows.start : rows.stop])
-        for name, value in part.cond.items():
-            assert torch.equal(value, whole.cond[name][rows.start : rows.stop])
-    assert torch.equal(data.batch(3, 8, "train").x, whole.x)
-    assert not torch.equal(data.batch(4, 8, "train").x, whole.x)
-    assert whole.x.shape == (8, *data.spec.shape)
-
-
 def test_examples_are_pieces_of_clips(data):
     """Each is a run of a clip of its label, behind the token before it; codes begin with a frame."""
     seen_start = seen_end = False

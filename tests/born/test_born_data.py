@@ -61,24 +61,6 @@ def test_constructor_opens_nothing(tmp_path):
         data.prepare()
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_batch_is_pure(split):
-    """A batch depends on its arguments alone: not on what was asked before, nor on which object is asked."""
-    one, two = (prepared(rows=2, columns=4, strings=30) for _ in range(2))
-    want = [one.batch(step, 7, split).x for step in range(20)]
-    for step in (19, 3, 3, 0):
-        assert torch.equal(two.batch(step, 7, split).x, want[step])
-
-
-@pytest.mark.parametrize("rows", [range(0, 8), range(0, 3), range(5, 8), range(7, 8), range(0, 8, 2)])
-def test_rows_are_a_part_of_the_batch(file, rows):
-    """Each process makes its own rows of the one global batch, also where an epoch ends within it."""
-    data = prepared(path=file(COUNTED))
-    for step in (0, 5, 40):
-        whole, part = data.batch(step, 8, "train").x, data.batch(step, 8, "train", rows).x
-        assert torch.equal(part, whole[list(rows)])
-
-
 @pytest.mark.parametrize("size", [1, 9, 15, 45])
 def test_an_epoch_visits_each_string_once(file, size):
     """45 strings are trained on, in a new order each epoch; another seed has other orders."""

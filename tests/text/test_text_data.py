@@ -70,27 +70,6 @@ def test_constructor_opens_nothing():
         data.prepare()
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_batch_is_pure(make, split):
-    """A batch depends on its arguments alone: not on what was asked before, nor on which object is asked."""
-    one, two = make(), make()
-    want = [one.batch(step, 5, split) for step in range(30)]
-    for step in (29, 3, 3, 0):
-        again = two.batch(step, 5, split)
-        assert torch.equal(again.x, want[step].x)
-        assert torch.equal(again.cond["prefix"], want[step].cond["prefix"])
-
-
-@pytest.mark.parametrize("rows", [range(0, 8), range(0, 3), range(5, 8), range(7, 8), range(0, 8, 2)])
-def test_rows_are_a_part_of_the_batch(make, rows):
-    """Each process makes its own rows of the one global batch, also where an epoch ends within it."""
-    data = make()
-    for step in (0, 6, 100):
-        whole, part = data.batch(step, 8, "train"), data.batch(step, 8, "train", rows)
-        assert torch.equal(part.x, whole.x[list(rows)])
-        assert torch.equal(part.cond["prefix"], whole.cond["prefix"][list(rows)])
-
-
 def test_batches_differ(make):
     """Steps, seeds and splits give different examples."""
     data = make()

@@ -44,18 +44,6 @@ def test_glyphs(glyphs):
     assert glyphs.fingerprint("train") != glyphs.fingerprint("val")
 
 
-def test_a_batch_is_a_pure_function(glyphs):
-    """Of step, size and row: any rows are the same rows, those of a new object too; another step is another batch."""
-    whole = glyphs.batch(3, 8, "train")
-    again = VideoData(size=[16, 16], frames=6, known=3, embedded={"clips": 40})
-    again.prepare()
-    part = again.batch(3, 8, "train", range(2, 8, 3))
-    assert torch.equal(part.x, whole.x[2:8:3])
-    for name, value in part.cond.items():
-        assert torch.equal(value, whole.cond[name][2:8:3])
-    assert not torch.equal(glyphs.batch(4, 8, "train").x, whole.x)
-
-
 def test_an_epoch_sees_every_window_once(tmp_path):
     data = VideoData(path=str(film(tmp_path / "a.npy")), frames=4, val_frames=10, continued=0)
     data.prepare()

@@ -307,17 +307,6 @@ def test_batch_is_pure(series, split):
     assert any(not torch.equal(other.batch(step, 7, split).x, want[step].x) for step in range(12))
 
 
-@pytest.mark.parametrize("rows", [range(0, 8), range(0, 3), range(5, 8), range(7, 8), range(1, 8, 3)])
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_rows_are_a_part_of_the_batch(series, rows, split):
-    """Each process makes its own rows of the one global batch, also where an epoch ends within it."""
-    data = prepared(series(), unconditional=0.5)
-    for step in (0, 4, 9):
-        whole, part = data.batch(step, 8, split), data.batch(step, 8, split, rows)
-        assert torch.equal(part.x, whole.x[list(rows)])
-        assert all(torch.equal(part.cond[name], whole.cond[name][list(rows)]) for name in whole.cond)
-
-
 @pytest.mark.parametrize("size", [1, 5, 7, 35])
 def test_an_epoch_visits_each_example_once(series, size):
     """35 examples are trained on, in a new order each epoch."""

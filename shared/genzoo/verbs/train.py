@@ -154,7 +154,8 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
     elif not found:
         with user_errors("model: "):
             model.initialise(data)
-    cheap_checks(data, model)
+    if not found:
+        cheap_checks(data, model)
     objective = build_objective(settings, data.spec, trust)
     if objective.tunes and not (found or init):
         raise UserError("this objective goes on from a trained model: give init= its run folder")
@@ -164,9 +165,11 @@ def begun(folder: RunFolder, settings: dict[str, Any], options: "Options", *, re
         objective.check(model)
         objective.initialise(data)
         objective.begin(model)
-    split_options(model, data, settings["sampling"])
+    split_options(model, data, settings.get("sampling") or {})
     scorer = scores_of(data)
-    check_options(settings["scoring"], keywords(scorer.metrics) | keywords(scorer.conditional_metrics), "scoring")
+    check_options(
+        settings.get("scoring") or {}, keywords(scorer.metrics) | keywords(scorer.conditional_metrics), "scoring"
+    )
     resume_from = (found, state) if found else None
     return Run(settings, folder, options, data, model, objective, fingerprints, resume_from), damage
 

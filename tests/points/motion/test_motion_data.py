@@ -29,18 +29,6 @@ def walks(n: int = 6, frames: int = 14, points: int = 64) -> np.ndarray:
     return (x + 0.1 * np.arange(frames).reshape(1, -1, 1, 1) * (0, 1, 0)).astype(np.float32)
 
 
-def test_batches_are_pure_functions(data):
-    """The same again, in a fresh object, and by rows; other steps are others."""
-    batch, again = data.batch(3, 8, "train"), made().batch(3, 8, "train")
-    assert torch.equal(batch.x, again.x)
-    some = data.batch(3, 8, "train", range(2, 6))
-    for name, value in batch.cond.items():
-        assert torch.equal(value, again.cond[name])
-        assert torch.equal(value[2:6], some.cond[name])
-    assert torch.equal(batch.x[2:6], some.x)
-    assert not torch.equal(batch.x, data.batch(4, 8, "train").x)
-
-
 def test_the_past_comes_before(data):
     """Frames of the past and of the example are one window of a sequence; what is not known is not told."""
     batch = data.batch(0, 64, "train")
