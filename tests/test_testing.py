@@ -11,7 +11,8 @@ from torch import nn
 from genzoo.contract import Batch, Data, GenerativeModel, Loss, Request, Spec
 from genzoo.draws import torch_generator
 from genzoo.errors import UserError
-from genzoo.testing import cheap_checks, check_data, check_model, global_state
+from genzoo.testing import cheap_checks, check_data, check_model
+from genzoo.testing.cases import global_state
 
 
 class Good(Data):
