@@ -73,7 +73,7 @@ def test_command(path, command, tmp_path, monkeypatch, smoke_run_of, capsysbinar
         words = ["genzoo", words[2].rpartition(".")[2], *words[3:]]
     verb, rest = words[1], words[2:]
     assert verb in cli.VERBS
-    if verb == "demo":
+    if verb == "demo" or "waves" in rest:  # the plug-in of CONTRIBUTING.md is installed and run by test_plugin.py
         return
     overrides = [w for w in rest if "=" in w]
     preset = next((w for w in rest if "=" not in w and not w.startswith("-")), "text")
