@@ -507,20 +507,19 @@ class TestLayouts:
             "night_stand_2": ("night_stand", "val"),
         }
 
-    def test_pointflow(self, folder, capsys):
-        """Numbers get names, test/ is scored, val/ is left out, and that is said; the same from within one class."""
+    def test_pointflow(self, folder):
+        """Numbers get names, and three splits are what they say; the same from within one class."""
         for label in ("02691156", "03001627"):
             for split in ("train", "val", "test"):
                 (folder / label / split).mkdir(parents=True)
                 np.save(folder / label / split / "x.npy", cloud(20))
         shapes = load_shapes(str(folder), points=10)
-        assert capsys.readouterr().err == "2 files of val are left out: test is what is scored\n"
         assert shapes.classes == ["airplane", "chair"]
-        assert shapes.labels == [0, 0, 1, 1]
-        assert shapes.splits == ["val", "train", "val", "train"]
+        assert shapes.labels == [0, 0, 0, 1, 1, 1]
+        assert shapes.splits == ["test", "train", "val"] * 2
         one = load_shapes(str(folder / "03001627"), points=10)
-        assert one.names == ["test/x.npy", "train/x.npy"]
-        assert (one.classes, one.labels, one.splits) == (["chair"], [0, 0], ["val", "train"])
+        assert one.names == ["test/x.npy", "train/x.npy", "val/x.npy"]
+        assert (one.classes, one.labels, one.splits) == (["chair"], [0, 0, 0], ["test", "train", "val"])
 
     def test_train_and_val(self, folder):
         """Without a test/, val/ is what is scored; without either there is no split."""
