@@ -644,6 +644,16 @@ def test_python_write(smoke_run, tmp_path):
     assert [file.read_text(encoding="utf-8") for file in files] == samples.words
 
 
+def test_what_is_made_in_one_piece_is_not_streamed(refused, smoke_run_of):
+    """One line, said before the data is asked to play anything."""
+    assert "makes its samples in one piece" in refused("sample", f"checkpoint={smoke_run_of('born')}", "stream=true")
+
+
+def test_what_cannot_be_played_is_not_streamed(refused, smoke_run_of):
+    """A model that makes token after token, and data that have no way to show them one by one."""
+    assert "leave stream out" in refused("sample", f"checkpoint={smoke_run_of('music')}", "stream=true")
+
+
 def test_python_stream(smoke_run):
     """Token after token, the same that come in one piece."""
     trained = genzoo.load(smoke_run)

@@ -226,7 +226,7 @@ class Data(ABC):
 
     def play(self, chunks: Iterator[Tensor], out: BinaryIO, request: Request) -> None:
         """Writes one example to a terminal or a pipe while it is being made, from pieces along its first axis."""
-        raise NotImplementedError
+        raise UserError("such samples cannot be shown while they are made: leave stream out")
 
     def follow(self, x: Tensor, cond: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Conditions of the pieces that come after x [n, *shape], which was made under `cond`: where examples go on in

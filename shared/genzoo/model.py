@@ -93,24 +93,33 @@ class Model:
         """
         if not self.goes_on:
             raise UserError("rollout is for data that goes on in time, and this does not: leave it at 1")
-        for i in range(pieces):
-            file = journal / f"{i:04d}.safetensors" if journal else None
-            x = checkpoint.read_tensor(file) if file and file.exists() else None
-            if x is None:
-                x = self.made(request, seed, i, batch_size=batch_size)
-                if file:
-                    checkpoint.write_tensor(file, x)
-            yield x, request.cond
-            if i + 1 < pieces:
-                request = replace(request, cond=self.data.follow(x, request.cond))
+
+        def made(cond: Mapping[str, Tensor]) -> Iterator[Piece]:
+            for i in range(pieces):
+                file = journal / f"{i:04d}.safetensors" if journal else None
+                x = checkpoint.read_tensor(file) if file and file.exists() else None
+                if x is None:
+                    x = self.made(replace(request, cond=cond), seed, i, batch_size=batch_size)
+                    if file:
+                        checkpoint.write_tensor(file, x)
+                yield x, cond
+                if i + 1 < pieces:
+                    cond = self.data.follow(x, cond)
+
+        return made(request.cond)
 
     def stream(self, request: Request, *, seed: int = 0) -> Iterator[Tensor]:
         """The one example of a request in pieces along its first axis, while it is being made."""
         if not hasattr(self.model, "stream"):
             raise UserError("this model makes its samples in one piece: leave stream out")
         cond = {name: value.to(self.device) for name, value in request.cond.items()}
-        with user_errors():
-            yield from self.model.stream(1, cond, self._noise(range(1), seed), **request.options)
+        pieces = self.model.stream(1, cond, self._noise(range(1), seed), **request.options)
+
+        def checked() -> Iterator[Tensor]:
+            with user_errors():
+                yield from pieces
+
+        return checked()
 
 
 @dataclass(frozen=True)
