@@ -279,18 +279,19 @@ def options_help(verb: str, overrides: Sequence[str]) -> None:
     try:
         saved = checkpoint.config_of(path)
         data, model = classes_of(saved, overrides)
-        takes = options_of(data, model)
+        takes = options_of(verb, data, model)
         nodes = nodes_of("evaluate", saved, takes)
     except UserError as error:
         return print(f"\n(the options of {path} are not known: {printable(str(error))})")
-    groups = ("sampling",) if verb == "sample" else ("sampling", "scoring")
     print(f"\nOptions of {path}, with their types and defaults:\n")
-    for group in groups:
+    for group in takes:
         prefix, values = "" if verb == "sample" else f"{group}.", nodes[f"{group}_of_checkpoint"][group]
         print(*(f"  {printable(line)}" for line in described(takes[group], values, prefix)), sep="\n")
-    scores = scores_class(data)
-    methods = [(data.request, model.sample), (scores.metrics, scores.conditional_metrics)][: len(groups)]
-    for method in (method for pair in methods for method in pair):
+    methods = [data.request, model.sample]
+    if "scoring" in takes:
+        scores = scores_class(data)
+        methods += [scores.metrics, scores.conditional_metrics]
+    for method in methods:
         if keywords(method):
             print(f"\n{method.__qualname__}: {inspect.getdoc(method)}")
 

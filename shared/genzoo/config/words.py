@@ -120,7 +120,7 @@ def compose_config(
     nodes: dict[str, dict[str, Any]] = {}
     hints: dict[str, Any] = {}
     if saved is not None:
-        takes = options_of(*classes_of(saved, overrides))
+        takes = options_of(verb, *classes_of(saved, overrides))
         nodes, hints = nodes_of(verb, saved, takes), hints_of(verb, saved, takes)
     overrides = [readable(override, texts=TEXTS, hints=hints) for override in overrides]
     without_effect = [o for o in overrides if re.match(r"[+~]*hydra[./=]", o)]
@@ -161,9 +161,11 @@ def check_keys(verb: str, config: Mapping[str, Any], hints: Mapping[str, Any]) -
             check_options(value or {}, mine, key)
 
 
-def options_of(data: Any, model: Any) -> dict[str, dict[str, Parameter]]:
-    """What the classes of a checkpoint take in words, by the node of its configuration that holds the defaults."""
-    return {"sampling": wishes(data, model), "scoring": choices(scores_class(data))}
+def options_of(verb: str, data: Any, model: Any) -> dict[str, dict[str, Parameter]]:
+    """What the classes of a checkpoint take in words, by the node of its configuration that holds the defaults. Who
+    samples imports no scores."""
+    taken = {"sampling": wishes(data, model)}
+    return taken if verb == "sample" else taken | {"scoring": choices(scores_class(data))}
 
 
 def classes_of(saved: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Any, Any]:
@@ -208,10 +210,9 @@ def nodes_of(
 def hints_of(verb: str, saved: Mapping[str, Any], takes: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Any]:
     """The types of a checkpoint's options by the keys that they have on the command line. What it says of others is
     refused where it is loaded."""
-    groups = ("sampling",) if verb == "sample" else ("sampling", "scoring")
-    prefix = {group: "" if verb == "sample" else f"{group}." for group in groups}
-    said = {prefix[group] + name: Any for group in groups for name in saved.get(group) or {}}
-    hints = said | {prefix[group] + name: p.annotation for group in groups for name, p in takes[group].items()}
+    prefix = {group: "" if verb == "sample" else f"{group}." for group in takes}
+    said = {prefix[group] + name: Any for group in takes for name in saved.get(group) or {}}
+    hints = said | {prefix[group] + name: p.annotation for group in takes for name, p in takes[group].items()}
     return {key: hint for key, hint in hints.items() if key not in KEYS[verb]}
 
 
@@ -220,7 +221,7 @@ def _explained(
     verb: str,
     overrides: Sequence[str],
     config_dir: str | None,
-    nodes: Mapping[str, Mapping[str, Any]] | None,
+    nodes: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """What is wrong, with the names that there are: those of the configuration without single keys."""
     groups = [o for o in overrides if o.partition("=")[0] in ("", *GROUPS.get(verb, ()))]
@@ -296,10 +297,10 @@ def quote(text: str) -> str:
 
 
 def _compose(
-    verb: str, overrides: Sequence[str], config_dir: str | None, nodes: Mapping[str, Mapping[str, Any]] | None
+    verb: str, overrides: Sequence[str], config_dir: str | None, nodes: Mapping[str, Mapping[str, Any]]
 ) -> DictConfig:
     store = ConfigStore.instance()
-    for group, node in (nodes or {}).items():
+    for group, node in nodes.items():
         store.store(group=group, name="of_checkpoint", node=OmegaConf.create(inert(node)), provider="checkpoint")
     search = [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
     GlobalHydra.instance().clear()

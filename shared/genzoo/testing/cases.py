@@ -48,7 +48,7 @@ class DataCase:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(getattr(self.data, "splits", ("train", "val")))
+        return tuple(self.data.splits)
 
     def first(self) -> list[Batch]:
         """The first batches of every split."""
