@@ -13,7 +13,7 @@ from torch import Tensor
 from genzoo.contract import Sampler
 from genzoo.draws import torch_generator
 from genzoo.metrics import frechet_distance
-from genzoo.metrics.controls import another, three_ways
+from genzoo.metrics.controls import by_label
 from genzoo_audio import spectra
 from genzoo_audio.classifier import VERSION as CLASSIFIER
 from genzoo_audio.classifier import AudioClassifier
@@ -154,8 +154,7 @@ def label_agreement_of(
     of its real clips: how often the classifier is right. An empty sample counts as read wrong."""
     net, fields = data.classifier(), data.fitted["fields"]
     asked = data.parts_of(cond["label"].cpu().numpy())[0]
-    nothing = {"label": torch.full_like(cond["label"], len(data.classes))}
-    made = three_ways(sample, cond, 1, nothing=nothing, others=another(len(asked), cond["label"].cpu()))
+    made = by_label(sample, cond, 1, classes=len(data.classes))
     found: dict[str, Any] = {"protocol": {"classifier": READER, "version": VERSION, "samples": len(asked)}}
     for way, samples in made.items():
         waves = [data.wave(x) for x in samples]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from genzoo.contract import Sampler
 from genzoo.errors import UserError
 from genzoo.metrics import class_coverage, frechet_distance
-from genzoo.metrics.controls import another, three_ways
+from genzoo.metrics.controls import another, by_label, three_ways
 from genzoo.reading import reading
 from genzoo_video.classifier import VERSION as READER
 from genzoo_video.classifier import clip_reader, features_of, labels_of
@@ -75,8 +75,7 @@ def agreement(data: VideoData, sample: Sampler, split: str, a_class: int) -> dic
     label = torch.arange(len(data.classes)).repeat_interleave(a_class)
     nothing = torch.zeros(len(label), *data.spec.shape)
     cond = data.told(nothing, [0] * len(label)) | {"label": label}
-    ways = {"nothing": {"label": torch.full_like(label, len(data.classes))}, "others": another(len(label), label)}
-    made = {name: data.pixels(x) for name, x in three_ways(sample, cond, 1, **ways).items()}
+    made = {name: data.pixels(x) for name, x in by_label(sample, cond, 1, classes=len(data.classes)).items()}
     real = data.real(split, len(label))
     real.x = data.pixels(real.x)
     right = {name: labels_of(net, x) == label for name, x in made.items()}

@@ -34,14 +34,18 @@ def another(n: int, kinds: Tensor | None = None) -> Tensor:
     return ahead[here, first]
 
 
+def by_label(sample: Sampler, cond: Mapping[str, Tensor], seed: int, *, classes: int) -> dict[str, Tensor]:
+    """Samples told cond["label"], none (`classes`), and that of a row with another one."""
+    label = cond["label"]
+    nothing = {"label": torch.full_like(label, classes)}
+    return three_ways(sample, cond, seed, nothing=nothing, others=another(len(label), label.cpu()))
+
+
 def agreement(
     sample: Sampler, read: Callable[[Tensor], Tensor], cond: Mapping[str, Tensor], *, classes: int, seed: int
 ) -> tuple[dict[str, float], Tensor]:
     """Share of samples in which `read` (samples [n, *shape] -> labels [n]) sees cond["label"]: told it, told none, told
     another; and where those that were told it are right, bool [n]."""
-    label = cond["label"]
-    made = three_ways(
-        sample, cond, seed, nothing={"label": torch.full_like(label, classes)}, others=another(len(label), label)
-    )
-    right = {name: read(x) == label for name, x in made.items()}
+    made = by_label(sample, cond, seed, classes=classes)
+    right = {name: read(x) == cond["label"] for name, x in made.items()}
     return {name: found.double().mean().item() for name, found in right.items()}, right["told"]
