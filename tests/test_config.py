@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from genzoo.config import (
     keywords,
     locate,
     plain,
+    present_name,
+    present_names,
     presets,
     scores_of,
     sweep,
@@ -32,7 +35,7 @@ from genzoo.model import build_model
 from genzoo.run import Logger
 from genzoo.trainer import Options
 
-DATA = "genzoo_text.data.TextData"
+DATA = "genzoo_text.TextData"
 PRESETS = sorted(file.stem for file in (config_folder() / "preset").glob("*.yaml"))
 COMMENTED = [file for file in sorted(config_folder().rglob("*.yaml")) if file.parent.name not in ("preset", "local")]
 
@@ -410,7 +413,7 @@ def test_build():
         ({"_target_": "genzoo.run.CsvLog", "path": "x"}, Logger),
         ({"_target_": "genzoo_text.rewards.rhyme"}, Data),
         ({"_target_": "genzoo_text.rewards.texts"}, Objective),
-        ({"_target_": "genzoo_text.data.TextData.prepare"}, Data),
+        ({"_target_": "genzoo_text.TextData.prepare"}, Data),
         ({"_target_": "genzoo.contract.Data"}, GenerativeModel),
     ],
     ids=lambda value: value["_target_"] if isinstance(value, dict) else value.__name__,
@@ -421,7 +424,7 @@ def test_a_part_has_a_role(node, role):
         build(node, role, "x")
 
 
-@pytest.mark.parametrize("node", [None, [], 5, "genzoo_text.data.TextData", {}, {"context": 3}], ids=str)
+@pytest.mark.parametrize("node", [None, [], 5, "genzoo_text.TextData", {}, {"context": 3}], ids=str)
 def test_a_node_without_a_class_is_refused(node):
     with pytest.raises(UserError, match="data names no class"):
         build(node, Data, "data")
@@ -590,3 +593,28 @@ def test_first_weights_depend_on_the_seed_alone():
     assert torch.equal(weights(0), first)
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(weights(1), first)
+
+
+OLD = json.loads((Path(__file__).parent / "old_names.json").read_text())
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_old_names(name):
+    """What was saved before a file was moved builds the same part, and a run saved with it resumes: the names become
+    those of today."""
+    now = present_name(name)
+    assert locate(name, "x") is locate(now, "x")
+    assert present_name(now) == now
+    saved = {"data": {"_target_": name, "_partial_": True}, "list": [{"_target_": name}], "path": name}
+    assert present_names(saved) == {
+        "data": {"_target_": now, "_partial_": True},
+        "list": [{"_target_": now}],
+        "path": name,
+    }
+
+
+def test_parts_are_named_as_they_are_exported():
+    """No configuration that comes with genzoo names the file that a class is in."""
+    for file in sorted(config_folder().rglob("*.yaml")):
+        for name in re.findall(r"_target_: ([\w.]+)", file.read_text()):
+            assert present_name(name) == name, file

@@ -293,7 +293,7 @@ def test_a_modality_of_ones_own(dances):
     [
         ({"data": {"_target_": "textwrap.TextWrapper"}}, r"^checkpoint=x: data\._target_=textwrap.*trust=\[textwrap\]"),
         ({"data": {"_target_": "genzoo.trainer.Options"}}, r"^checkpoint=x: data\._target_=.* is no Data"),
-        ({"model": {"_target_": "genzoo_text.data.TextData"}}, r"^checkpoint=x: model\._target_=.* is no Generative"),
+        ({"model": {"_target_": "genzoo_text.TextData"}}, r"^checkpoint=x: model\._target_=.* is no Generative"),
         ({"data": None}, r"^checkpoint=x: data names no class"),
         ({"sampling": ["prompt"]}, r"sampling is no mapping"),
         ({"sampling": {"top_k": "three"}}, r"^top_k=three: .*integer"),

@@ -93,7 +93,7 @@ def to_yaml(circuit: Circuit, name: str) -> str:
         angle = f"({float(gate.angle)!r})" if gate.parameter is None else f"[{gate.parameter}]"
         lines.append(f'\n    - "{gate.name}{angle * (gate.name in ANGLED)} {" ".join(map(str, gate.wires))}"')
     return (
-        f"# {name}, as genzoo_born.qasm read it\n_target_: genzoo_born.model.BornMachine\n_partial_: true\ncircuit:\n"
+        f"# {name}, as genzoo_born.qasm read it\n_target_: genzoo_born.BornMachine\n_partial_: true\ncircuit:\n"
         f"  _target_: genzoo_born.ansatz.listed\n  _partial_: true\n  gates:{''.join(lines) or ' []'}\n"
     )
 

@@ -95,7 +95,7 @@ class CellFlow(GenerativeModel):
         self.spec, self.cells, self.shown, self.label_dropout = spec, cells, min(shown, cells), label_dropout
         self.outline = outline(Spec((cells, SUMMARY), classes=spec.classes, context=spec.context))
         if not isinstance(self.outline.base, CellLaw):
-            raise ValueError("model.outline.base must be genzoo_points.model.CellLaw: its units are those of the cells")
+            raise ValueError("model.outline.base must be genzoo_points.CellLaw: its units are those of the cells")
         self.reader = reader(Spec((cells, SUMMARY)))
         self.detail = detail(Spec((n // cells, channels), context={"cell": (self.reader.dim,)}))
 

@@ -1,15 +1,18 @@
 """genzoo: small generative models of your own data, trained and sampled with one set of verbs."""
 
-from importlib import import_module
+from genzoo.parts import exports
 
 __version__ = "0.1.0"
+PARTS = {
+    "Model": "model",
+    "Samples": "model",
+    "UserError": "errors",
+    "evaluate": "api",
+    "gallery": "api",
+    "load": "api",
+    "train": "api",
+}
+"""What Python uses of it, imported when first used, so that `genzoo --help` answers at once."""
 __all__ = ["Model", "Samples", "UserError", "evaluate", "gallery", "load", "train"]
 
-
-def __getattr__(name: str) -> object:
-    """`genzoo.train` and its like are loaded when they are first used, so that `genzoo --help` answers at once."""
-    if name == "UserError":
-        return import_module("genzoo.errors").UserError
-    if name in __all__:
-        return getattr(import_module("genzoo.api"), name)
-    raise AttributeError(f"module 'genzoo' has no attribute {name!r}")
+__getattr__ = exports(__name__, PARTS)

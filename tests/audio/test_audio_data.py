@@ -203,7 +203,7 @@ def test_what_travels(data, folder):
         state["coding"] = {
             **state["coding"],
             "config": {
-                "_target_": "genzoo_audio.codec.Codec",
+                "_target_": "genzoo_audio.Codec",
                 "_partial_": True,
                 "rate_hz": RATE,
                 "dim": 16,

@@ -171,7 +171,7 @@ def test_a_codec_of_tokens_is_refused():
 def test_coding_comes_back():
     """From its plain values and tensors: the same tokens, the same sound."""
     codec = make()
-    config = {"_target_": "genzoo_audio.codec.Codec", "_partial_": True, **CONFIG}
+    config = {"_target_": "genzoo_audio.Codec", "_partial_": True, **CONFIG}
     coding = CodecTokens(codec, config)
     again = load_coding(coding.state_dict())
     wave = noise(2000)[0].numpy()

@@ -341,7 +341,7 @@ def test_configuration(tmp_path, capsys):
     file.write_text(qasm.to_qasm(circuit), encoding="utf-8")
     assert qasm.main([str(file)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("# mine.qasm, as genzoo_born.qasm read it\n_target_: genzoo_born.model.BornMachine\n")
+    assert printed.startswith("# mine.qasm, as genzoo_born.qasm read it\n_target_: genzoo_born.BornMachine\n")
     config = OmegaConf.create(printed)
     assert list(config) == ["_target_", "_partial_", "circuit"]
     assert instantiate(config.circuit)(3) == circuit

@@ -533,7 +533,7 @@ def test_nets_that_do_not_fit(seen, nets, said):
 
 def test_cells_without_their_law():
     """The reader's units are its."""
-    with pytest.raises(ValueError, match=r"model\.outline\.base must be genzoo_points\.model\.CellLaw"):
+    with pytest.raises(ValueError, match=r"model\.outline\.base must be genzoo_points\.CellLaw"):
         CellFlow(
             spec_of(),
             cells=CELLS,

@@ -155,7 +155,7 @@ def arguments(target: str, thing: Any, here: Path) -> dict[str, Any]:
     thesis, owner = str(here / "thesis.tex"), target.rpartition(".")[0]
     by_name = {
         "self": {"_target_": owner, "path": str(here)},
-        "data": {"_target_": "genzoo_text.data.TextData", "path": thesis},
+        "data": {"_target_": "genzoo_text.TextData", "path": thesis},
         "argv": ["train", "text_smoke", f"out={here / 'run'}"],
         "words": ["text_smoke", "--to", str(here / "export")],
         "overrides": ["preset=text_smoke", f"out={here / 'run'}"],

@@ -59,7 +59,7 @@ def line_of(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ),
         ({"_target_": "genzoo.run.TensorBoardLog", "run": "out"}, "is no Data"),
         ({"_target_": ["os", "system"]}, "_target_"),
-        ({"_target_": "genzoo_text.data.TextData\x1b[2J"}, "there is no such part"),
+        ({"_target_": "genzoo_text.TextData\x1b[2J"}, "there is no such part"),
         ({"_target_": "..os.system"}, "not part of genzoo"),
     ],
     ids=lambda value: str(value.get("_target_")) if isinstance(value, dict) else "",

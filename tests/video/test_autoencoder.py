@@ -10,7 +10,7 @@ from genzoo_video.latents import Latents, Pixels, load_space
 
 SPEC = Spec((1, 8, 16, 24))
 CONFIG = {
-    "_target_": "genzoo_video.autoencoder.VideoAutoencoder",
+    "_target_": "genzoo_video.VideoAutoencoder",
     "_partial_": True,
     "latent": 4,
     "dim": 16,

@@ -60,7 +60,7 @@ class MotionFlow(GenerativeModel):
         context = {"past": (spec.context["past"][0], cells, STATE), "known": ()}
         self.outline = outline(Spec((frames, cells, STATE), classes=spec.classes, context=context))
         if not isinstance(self.outline.base, TrajectoryLaw):
-            raise ValueError("model.outline.base must be genzoo_points.motion.law.TrajectoryLaw")
+            raise ValueError("model.outline.base must be genzoo_points.TrajectoryLaw")
         self.reader = reader(Spec((cells, SUMMARY)))
         self.detail = detail(Spec((n // cells, 3), context={"cell": (self.reader.dim,)}))
 

@@ -1,6 +1,6 @@
 """Configurations: words (hydra), what they may build, options from signatures, and what is said of mistakes."""
 
-from genzoo.config.build import build, check, locate, modalities, scores_of
+from genzoo.config.build import build, check, locate, modalities, present_name, present_names, scores_of
 from genzoo.config.explain import did_you_mean, flat, flat_keys
 from genzoo.config.options import check_options, check_type, keywords, split_options
 from genzoo.config.words import (
@@ -28,6 +28,8 @@ __all__ = [
     "locate",
     "modalities",
     "plain",
+    "present_name",
+    "present_names",
     "presets",
     "readable",
     "scores_of",

@@ -28,6 +28,9 @@ CORE = ("genzoo", "attention_core")
 WORDS = ("_target_", "_partial_")
 """Keys of a node that are no arguments."""
 
+MOVED: dict[str, str] = {}
+"""Parts of genzoo that were elsewhere, by the names that configurations saved before may have."""
+
 Role = TypeVar("Role")
 
 
@@ -115,8 +118,27 @@ def has_target(node: Any) -> bool:
     return isinstance(node, list) and any(map(has_target, node))
 
 
+def present_name(name: Any) -> Any:
+    """The name that a part has now, of one it had when its file was another: as its package exports it."""
+    package, _, last = str(name).rpartition(".")
+    package = package.partition(".")[0]
+    if package not in modalities() or shadowed(package):
+        return MOVED.get(name, name) if isinstance(name, str) else name
+    return f"{package}.{last}" if last in getattr(import_of(package, package), "PARTS", {}) else name
+
+
+def present_names(node: Any) -> Any:
+    """A saved configuration with the names that its parts have now, so that it can be compared with one of today."""
+    if isinstance(node, list):
+        return [present_names(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: present_name(value) if key == "_target_" else present_names(value) for key, value in node.items()}
+
+
 def locate(name: str, where: str, trust: Sequence[str] = ()) -> Any:
     """The part of a dotted name; UserError where it is none, or of a package that is not ours and not trusted."""
+    name = present_name(name)
     parts = name.split(".") if isinstance(name, str) else [""]
     package, trusted = parts[0], parts[0] in trust
     if trusted:
@@ -132,7 +154,10 @@ def locate(name: str, where: str, trust: Sequence[str] = ()) -> Any:
         module = import_of(".".join(parts[:split]), package)
         if module is None:
             continue
-        found = functools.reduce(lambda at, part: getattr(at, part, None), parts[split:], module)
+        try:
+            found = functools.reduce(lambda at, part: getattr(at, part, None), parts[split:], module)
+        except ModuleNotFoundError as error:  # of a part that is imported when it is asked for
+            raise absent(error, package) from error
         home = (getattr(found, "__module__", None) or "").partition(".")[0]
         if callable(found) and (home in trust or (home in (*CORE, *modalities()) and is_part(found))):
             return found
@@ -157,11 +182,13 @@ def import_of(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and not module.startswith(error.name):
-            extra = package.removeprefix("genzoo_")
-            raise UserError(
-                f"{error.name} is not installed, and {package} needs it: pip install 'genzoo[{extra}]'"
-            ) from error
+            raise absent(error, package) from error
         return None
+
+
+def absent(error: ModuleNotFoundError, package: str) -> UserError:
+    extra = package.removeprefix("genzoo_")
+    return UserError(f"{error.name} is not installed, and {package} needs it: pip install 'genzoo[{extra}]'")
 
 
 def reach(package: str) -> None:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genzoo import checkpoint
-from genzoo.config import assignments, build, check_options, flat, keywords, plain, presets, scores_of, split_options
+from genzoo.config import (
+    assignments,
+    build,
+    check_options,
+    flat,
+    keywords,
+    plain,
+    present_names,
+    presets,
+    scores_of,
+    split_options,
+)
 from genzoo.contract import Data, GenerativeModel, Objective
 from genzoo.download import no_fetching
 from genzoo.errors import UserError, user_errors
@@ -87,9 +98,9 @@ def _train(config: "DictConfig", overrides: Sequence[str]) -> Path:
 
     from genzoo.trainer import Options
 
-    folder, settings = RunFolder(config.out), plain(config)
+    folder, settings = RunFolder(config.out), present_names(plain(config))
     if config.resume:
-        settings = resumed(folder.config(), settings, overrides)
+        settings = resumed(present_names(folder.config()), settings, overrides)
     else:
         folder.check_free()
     options = build(settings["trainer"], Options, "trainer")

@@ -242,5 +242,5 @@ def test_refusals(data):
         flow(spec, cells=6)
     with pytest.raises(ValueError, match=r"patch=3 of model\.outline\.net must divide data\.frames=8"):
         flow(spec, patch=3)
-    with pytest.raises(ValueError, match=r"model\.outline\.base must be genzoo_points\.motion\.law\.TrajectoryLaw"):
+    with pytest.raises(ValueError, match=r"model\.outline\.base must be genzoo_points\.TrajectoryLaw"):
         flow(spec, base=None)
