@@ -180,6 +180,11 @@ class Data(ABC):
     def sweep(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of a split once, in a fixed order, in batches of at most `size`: for scores."""
 
+    def report(self) -> list[str]:
+        """What was read, passed over and changed, in lines that are said before anything is learned
+        (`genzoo.sources.Report`). Known after `prepare`."""
+        return []
+
     def check_split(self, split: str) -> None:
         """UserError where there is no such split."""
         there = self.splits or ("train", "val")

@@ -259,7 +259,10 @@ class TestSplit:
         assert len(val_names(find_clips(str(folder), labels="{digit}_{}", val_fraction=1e-3))) == 3
         assert (find_clips(str(folder), val_fraction=1).split == "val").all()
         assert not (find_clips(str(folder), val_fraction=0.99).split == "val").all()
-        with pytest.raises(UserError, match="of 24 clips none is for val: give more files, or set data.val_match"):
+        with pytest.raises(
+            UserError,
+            match="of 24 examples none is for val: each folder holds one, and is a label: set data.labels=none",
+        ):
             find_clips(str(folder), labels="{all}")
 
 

@@ -29,6 +29,8 @@ def check(preset_words: list[str], config_dir: str | None = None) -> None:
     fetching = nullcontext() if ours else no_fetching("only a file asks for it: give data.path= yourself")
     with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]), fetching:
         run = made(config)
+        for line in run.data.report():
+            print(line)
         for subject, held in (("data", of_data(run)), ("model", of_model(run))):
             print(f"{subject}: {type(getattr(run, subject)).__name__}")
             for clause in held:

@@ -246,6 +246,8 @@ def fit_run(run: Run, loggers: Sequence[Logger], processes: int) -> None:
         def stopped(step: int, why: str) -> None:
             progress.say(f"stopped at step {step}: {why}")
 
+        for line in data.report():
+            progress.say(line)
         progress.say(
             f"{parameters:,} parameters, {options.steps} steps of {options.batch_size} examples "
             f"{tuple(data.spec.shape)}, {processes} process{'es' if processes > 1 else ''}, run folder {folder.path}"
